@@ -1,6 +1,9 @@
 /**
  * The tape as a service: every RPC of `tape.v1` an `Effect` or a `Stream` with typed errors.
  *
+ * A call can be interrupted, which cancels it at the server. Streams are back-pressured. Deadlines and the waits of a
+ * closed connection are real time, whatever the fiber's `Clock` says.
+ *
  * @since 0.1.0
  */
 import type {
@@ -11,11 +14,37 @@ import type {
   MessageShape
 } from "@bufbuild/protobuf"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
 import type * as Stream from "effect/Stream"
-import type { TapeError } from "./Errors.js"
-import type { Tape } from "./gen/tape/v1/tape_pb.js"
+import * as build from "./client/build.js"
+import { currentMetadata, currentTimeout } from "./client/call.js"
+import * as inProcess from "./client/inProcess.js"
+import type { Transport as ClientTransport } from "./client/transport.js"
+import type { TapeError, Unavailable } from "./Errors.js"
+import { Tape } from "./gen/tape/v1/tape_pb.js"
+import type { Handlers } from "./Handlers.js"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  InvalidUrl,
+  /**
+   * @since 0.1.0
+   * @category constructors
+   */
+  parseUrl,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type TapeUrl
+} from "./client/url.js"
 
 /**
  * Settings of one call.
@@ -26,8 +55,27 @@ import type { Tape } from "./gen/tape/v1/tape_pb.js"
 export interface CallOptions {
   /** How long to wait for the answer. Defaults to 30 seconds for a unary call; streams have no deadline unless given. */
   readonly timeout?: Duration.DurationInput | undefined
-  /** Request metadata, sent as given; keys in lower case. */
+  /** Request metadata: printable ASCII text; keys are sent in lower case. Added to that of {@link withMetadata}. */
   readonly metadata?: { readonly [key: string]: string } | undefined
+}
+
+/**
+ * Settings of a client, for all its calls.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClientOptions {
+  /** How long a unary call may take, retries included. Defaults to 30 seconds; `Duration.infinity` is no limit. */
+  readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * When to send a unary call again that was answered `Unavailable`, as long as its time lasts. Calls that are not
+   * idempotent by nature are sent again only if they certainly never left, or if the server honours request ids.
+   * Defaults to 50 ms, doubled to at most 1 s, jittered, 6 times; `Schedule.stop` switches it off.
+   */
+  readonly retry?: Schedule.Schedule<unknown, Unavailable> | undefined
+  /** The largest message sent or received, in bytes. Defaults to 4 MiB. */
+  readonly maxMessageBytes?: number | undefined
 }
 
 /**
@@ -51,3 +99,90 @@ export type Client<S extends DescService, E = TapeError> = {
  * @category tags
  */
 export class TapeClient extends Context.Tag("effect-tape/Client/TapeClient")<TapeClient, Client<typeof Tape>>() {}
+
+/**
+ * A way to a tape: what {@link make} builds a client on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Transport extends ClientTransport {}
+
+/**
+ * The client of a tape that `transport` leads to: all methods from the descriptor, one policy for all.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (transport: Transport, options: ClientOptions = {}): Client<typeof Tape> =>
+  build.make(Tape, transport, options)
+
+/**
+ * A client of handlers in the same process: nothing is serialized, and yet answers and errors are those of the wire.
+ * Neither requests nor answers are shared with the handlers.
+ *
+ * @example
+ * import { Client } from "effect-tape"
+ * import { Engine } from "effect-tape/engine"
+ * import { Effect } from "effect"
+ *
+ * const client = Effect.map(Engine.Engine, (engine) => Client.fromHandlers(engine))
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromHandlers = (handlers: Handlers<typeof Tape>, options: ClientOptions = {}): Client<typeof Tape> =>
+  make(inProcess.make(handlers, options.maxMessageBytes ?? defaultMaxMessageBytes), options)
+
+/**
+ * The {@link TapeClient} of handlers in the same process; see {@link fromHandlers}.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHandlers = <E, R>(
+  handlers: Effect.Effect<Handlers<typeof Tape>, E, R>,
+  options?: ClientOptions
+): Layer.Layer<TapeClient, E, R> =>
+  Layer.effect(
+    TapeClient,
+    Effect.map(handlers, (handlers) => fromHandlers(handlers, options))
+  )
+
+/**
+ * Adds request metadata to every call made within.
+ *
+ * @example
+ * import { Client, TapeClient } from "effect-tape"
+ * import { Effect } from "effect"
+ *
+ * const begin = Effect.flatMap(TapeClient, (tape) => tape.beginRun({ appName: "demo" })).pipe(
+ *   Client.withMetadata({ "tape-lease": "if-free" })
+ * )
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withMetadata: {
+  (metadata: { readonly [key: string]: string }): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, metadata: { readonly [key: string]: string }): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, metadata: { readonly [key: string]: string }) =>
+  Effect.locallyWith(effect, currentMetadata, (ambient) => ({ ...ambient, ...metadata }))
+)
+
+/**
+ * Gives every call made within this much time, streams included. A call's own `timeout` option comes first.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withTimeout: {
+  (timeout: Duration.DurationInput): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, timeout: Duration.DurationInput): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, timeout: Duration.DurationInput) =>
+  Effect.locally(effect, currentTimeout, Duration.toMillis(timeout))
+)
+
+// ---- internal ----
+
+const defaultMaxMessageBytes = 4 * 1024 * 1024

@@ -4,9 +4,12 @@
  *
  * @since 0.1.0
  */
+/// <reference lib="es2024.string" />
 import type { DescMethodServerStreaming, DescMethodUnary, DescService, MessageShape } from "@bufbuild/protobuf"
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
 import { Status } from "./Errors.js"
 
@@ -60,3 +63,24 @@ export type Handlers<S extends DescService> = {
       ? (request: MessageShape<I>, call: Call) => Stream.Stream<MessageShape<O>, Refusal>
       : never
 }
+
+/**
+ * What a caller is told of a handler that did not answer: its refusal, cut to a length that every carrier takes;
+ * UNAVAILABLE when it was interrupted from within; for a defect a bare INTERNAL, whose cause goes to the log.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const refusalOf = (cause: Cause.Cause<Refusal>, rpc: string): Effect.Effect<Refusal> => {
+  const refusal = Cause.failureOption(cause)
+  if (Option.isSome(refusal)) {
+    const { code, detail } = refusal.value
+    const carried = detail.slice(0, maxDetail).toWellFormed()
+    return Effect.succeed(carried === detail ? refusal.value : new Refusal({ code, detail: carried }))
+  }
+  if (Cause.isInterruptedOnly(cause)) return Effect.succeed(Refusal.unavailable("the tape is shutting down"))
+  return Effect.as(Effect.logError(`${rpc} died`, cause), Refusal.internal("internal error"))
+}
+
+// a status travels in a header; Node refuses headers of more than 16 kB, and a character may take nine bytes there
+const maxDetail = 1_500
