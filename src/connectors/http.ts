@@ -1,0 +1,215 @@
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Clock from "effect/Clock"
+import * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { type ConfigOr, resolve } from "./options.js"
+import type { Compensated, Dispatched, Observed, Protocol, Request } from "./protocol.js"
+
+/**
+ * Options of the HTTP connector.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HttpOptions {
+  /** Where effects are posted. `http:` or `https:`. */
+  readonly url: string
+  /** Where to ask what became of an effect. Without it every observation is unknown. */
+  readonly observeUrl?: string | undefined
+  /** Where compensations are posted. Without it every compensation is stuck. */
+  readonly compensateUrl?: string | undefined
+  /** Sent with every call; secrets as `Redacted`, their values never appear in an error. */
+  readonly headers?: { readonly [name: string]: string | Redacted.Redacted } | undefined
+  /** Limits one call. Defaults to 30 seconds. */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** Statuses that are a final failure. Defaults to 400, 401, 403, 404, 405, 409, 410, 422. */
+  readonly finalStatuses?: ReadonlyArray<number> | undefined
+  /** The field of the answer that holds the counterparty's own reference. Defaults to `external_ref`. */
+  readonly externalRef?: string | undefined
+  /**
+   * Whether `count: 0` proves that the effect did not happen: the search reads what the posts wrote, with no delay.
+   * Defaults to `true`; say `false` when the search lags behind.
+   */
+  readonly absenceIsConclusive?: boolean | undefined
+}
+
+/** Answers of the counterparty are kept up to this many characters in an error. */
+const excerpt = 500
+
+const reserved: ReadonlySet<string> = new Set([
+  "x-tape-idempotency-key",
+  "x-tape-run-id",
+  "x-tape-business-key",
+  "x-tape-attempt"
+])
+
+const defaultFinal: ReadonlyArray<number> = [400, 401, 403, 404, 405, 409, 410, 422]
+
+export const make = Effect.fnUntraced(function* (given: ConfigOr<HttpOptions>) {
+  const options = yield* resolve<HttpOptions>(given)
+  for (const key of ["url", "observeUrl", "compensateUrl"] as const) yield* checkUrl(key, options[key])
+  const client = yield* Effect.flatMap(Effect.serviceOption(HttpClient.HttpClient), fetchUnless)
+  return protocol(options, client)
+})
+
+// Plain fetch needs no resource: its layer can be built and left.
+const fetchUnless = (given: Option.Option<HttpClient.HttpClient>) =>
+  Option.isSome(given) ? Effect.succeed(given.value) : Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
+
+const checkUrl = (key: string, url: string | undefined) => {
+  if (url === undefined || /^https?:$/.test(protocolOf(url))) return Effect.void
+  return Effect.fail(ConfigError.InvalidData([key], `the connector's ${key} is not an http(s) address`))
+}
+
+const protocolOf = (url: string): string => (URL.canParse(url) ? new URL(url).protocol : "")
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+  readonly retryAfter: string | undefined
+}
+
+const protocol = (options: HttpOptions, client: HttpClient.HttpClient): Protocol => {
+  const final = options.finalStatuses ?? defaultFinal
+  const headers = Object.entries(options.headers ?? {}).filter(([name]) => !reserved.has(name.toLowerCase()))
+  const secrets = headers.flatMap(([, value]) => (Redacted.isRedacted(value) ? [Redacted.value(value)] : []))
+  const scrub = (text: string): string =>
+    secrets.reduce((text, secret) => (secret === "" ? text : text.replaceAll(secret, "<redacted>")), text)
+
+  const post = (url: string, own: Headers, body: unknown): Effect.Effect<Answer, string> =>
+    HttpClientRequest.post(url).pipe(
+      HttpClientRequest.setHeaders(headers.map(([name, value]) => [name, plain(value)] as const)),
+      HttpClientRequest.setHeaders(Object.entries(own)),
+      HttpClientRequest.setBody(HttpBody.text(JSON.stringify(body) ?? "null", "application/json")),
+      client.execute,
+      Effect.flatMap((response) =>
+        Effect.map(
+          response.text,
+          (text): Answer => ({ status: response.status, text, retryAfter: response.headers["retry-after"] })
+        )
+      ),
+      // fetch would repeat a POST at the new address of a 307: an effect is sent where it was meant to go, once.
+      Effect.provideService(FetchHttpClient.RequestInit, { redirect: "manual" }),
+      Effect.timeoutFail({ duration: options.timeout ?? "30 seconds", onTimeout: () => "no answer in time" }),
+      Effect.mapError((error) => (typeof error === "string" ? error : `no answer (${error.reason})`)),
+      // A header that cannot be sent makes the client throw: nothing was sent, but it is an answer like any other.
+      Effect.catchAllDefect(() => Effect.fail("the request could not be sent"))
+    )
+
+  const refusal = (answer: Answer): string => {
+    const text = scrub(answer.text.trim()).slice(0, excerpt)
+    return `http ${answer.status}${text === "" ? "" : `: ${text}`}`
+  }
+
+  const dispatched = Effect.fnUntraced(function* (answer: Answer) {
+    if (answer.status >= 200 && answer.status < 300) {
+      const response = parsed(answer.text)
+      return { _tag: "confirmed", response, externalRef: field(response, options.externalRef) } satisfies Dispatched
+    }
+    const error = refusal(answer)
+    if (final.includes(answer.status)) return { _tag: "failed", error, final: true } satisfies Dispatched
+    if (answer.status < 400 || answer.status >= 500) return { _tag: "unknown", error } satisfies Dispatched
+    const now = yield* Clock.currentTimeMillis
+    return { _tag: "failed", error, final: false, retryAfter: waitOf(answer.retryAfter, now) } satisfies Dispatched
+  })
+
+  const observed = (answer: Answer): Observed => {
+    const said = answer.status === 200 ? decodeCount(answer.text) : Option.none()
+    if (Option.isNone(said)) return { _tag: "unknown", error: `no usable answer: ${refusal(answer)}` }
+    const { count, response } = said.value
+    if (count === 0) return { _tag: "absent", conclusive: options.absenceIsConclusive ?? true }
+    const externalRef = said.value.external_ref ?? field(response, options.externalRef)
+    return { _tag: count === 1 ? "confirmed" : "duplicate", response, externalRef }
+  }
+
+  const compensated = (answer: Answer): Compensated => {
+    if (answer.status >= 200 && answer.status < 300) return { _tag: "compensated", response: parsed(answer.text) }
+    const error = refusal(answer)
+    return answer.status >= 400 && answer.status < 500 ? { _tag: "failed", error } : { _tag: "pending", error }
+  }
+
+  return {
+    dispatch: (request) =>
+      Effect.matchEffect(post(options.url, headersOf(request), request.payload), {
+        onFailure: (error) => Effect.succeed<Dispatched>({ _tag: "unknown", error }),
+        onSuccess: (answer): Effect.Effect<Dispatched> => dispatched(answer)
+      }),
+    observe: (request) => {
+      if (options.observeUrl === undefined) {
+        return Effect.succeed<Observed>({ _tag: "unknown", error: "the connector has no observeUrl" })
+      }
+      const body = {
+        idempotency_key: request.idempotencyKey,
+        business_key: request.businessKey,
+        payload: request.payload
+      }
+      return Effect.match(post(options.observeUrl, headersOf(request), body), {
+        onFailure: (error): Observed => ({ _tag: "unknown", error }),
+        onSuccess: observed
+      })
+    },
+    compensate: (obligation) => {
+      if (options.compensateUrl === undefined) {
+        return Effect.succeed<Compensated>({ _tag: "stuck", error: "the connector has no compensateUrl" })
+      }
+      const own = tapeHeaders(obligation.effectKey, obligation.runId, "", obligation.attempt)
+      return Effect.match(post(options.compensateUrl, own, obligation.payload), {
+        onFailure: (error): Compensated => ({ _tag: "pending", error }),
+        onSuccess: compensated
+      })
+    }
+  }
+}
+
+type Headers = { readonly [name: string]: string }
+
+const headersOf = (request: Request): Headers =>
+  tapeHeaders(request.idempotencyKey, request.runId, request.businessKey, request.attempt)
+
+const tapeHeaders = (idempotencyKey: string, runId: string, businessKey: string, attempt: number): Headers => ({
+  "x-tape-idempotency-key": sendable(idempotencyKey),
+  ...(runId === "" ? {} : { "x-tape-run-id": sendable(runId) }),
+  ...(businessKey === "" ? {} : { "x-tape-business-key": sendable(businessKey) }),
+  ...(attempt > 0 ? { "x-tape-attempt": String(attempt) } : {})
+})
+
+/** Header values carry no text beyond ASCII: without this a key in another script could never be sent. */
+const sendable = (value: string): string =>
+  /^[\x20-\x7e]*$/.test(value) ? value : encodeURIComponent(value.toWellFormed())
+
+const plain = (value: string | Redacted.Redacted): string =>
+  Redacted.isRedacted(value) ? Redacted.value(value) : value
+
+const decodeJson = Schema.decodeEither(Schema.parseJson())
+
+const parsed = (text: string): unknown => (text === "" ? undefined : Either.getOrElse(decodeJson(text), () => text))
+
+const Count = Schema.Struct({
+  count: Schema.NonNegativeInt,
+  response: Schema.optional(Schema.Unknown),
+  external_ref: Schema.optional(Schema.NullOr(Schema.String))
+})
+
+const decodeCount = Schema.decodeOption(Schema.parseJson(Count))
+
+const field = (body: unknown, name = "external_ref"): string | undefined => {
+  if (typeof body !== "object" || body === null || !Object.hasOwn(body, name)) return undefined
+  const value: unknown = Reflect.get(body, name)
+  return typeof value === "string" || typeof value === "number" ? String(value) : undefined
+}
+
+/** `Retry-After` is a number of seconds or an HTTP date. */
+const waitOf = (header: string | undefined, now: number): Duration.Duration | undefined => {
+  if (header === undefined) return undefined
+  if (/^\s*\d+\s*$/.test(header)) return Duration.seconds(Number(header))
+  const date = Date.parse(header)
+  return Number.isNaN(date) ? undefined : Duration.millis(Math.max(0, date - now))
+}
