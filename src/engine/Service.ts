@@ -1,0 +1,142 @@
+/**
+ * The service `tape.v1`, call by call: which ledger answers, and whether it reads or writes.
+ */
+import type { Message } from "@bufbuild/protobuf"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { Tape } from "../gen/tape/v1/tape_pb.js"
+import { type Call, type Handlers, Refusal } from "../Handlers.js"
+import * as Events from "./Events.js"
+import type * as Journal from "./Journal.js"
+import * as Budgets from "./ledgers/Budgets.js"
+import type { Answer } from "./ledgers/common.js"
+import * as Decisions from "./ledgers/Decisions.js"
+import * as Effects from "./ledgers/Effects.js"
+import * as Gates from "./ledgers/Gates.js"
+import * as Obligations from "./ledgers/Obligations.js"
+import * as Outbox from "./ledgers/Outbox.js"
+import * as Runs from "./ledgers/Runs.js"
+import * as Timers from "./ledgers/Timers.js"
+import type { StoreError } from "./StoreError.js"
+import type { Snapshot, Store } from "./store/Store.js"
+import * as Trace from "./Trace.js"
+import * as Validate from "./Validate.js"
+
+type StoreService = Context.Tag.Service<Store>
+
+/** What the engine does not answer yet. */
+type Unserved =
+  | "writeValue"
+  | "getValue"
+  | "watchValue"
+  | "deleteValue"
+  | "createSession"
+  | "getSession"
+  | "listSessions"
+  | "deleteSession"
+  | "appendEvent"
+  | "registerReaction"
+  | "deregisterReaction"
+  | "listReactions"
+  | "claimTasks"
+  | "completeTask"
+  | "nackTask"
+  | "listTasks"
+  | "listCompactableRuns"
+  | "compactRun"
+
+export const make = (store: StoreService, policy: Effects.Policy): Handlers<typeof Tape> =>
+  guarded(served(store, policy))
+
+const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<typeof Tape>, Unserved> => {
+  const write = <A>(call: Call, ledger: (context: Journal.Context) => Answer<A>): Effect.Effect<A, Refusal> => {
+    const trace = Trace.fromCall(call)
+    return settled(store.write((tx) => ledger({ tx, trace })))
+  }
+  const read = <A>(ledger: (snapshot: Snapshot, nowMs: bigint) => Answer<A>): Effect.Effect<A, Refusal> =>
+    settled(Effect.flatMap(store.nowMs, (nowMs) => store.read((snapshot) => ledger(snapshot, nowMs))))
+
+  return {
+    beginRun: (request, call) =>
+      write(call, (context) =>
+        Runs.begin(context, request, call.metadata["tape-lease"] === "if-free", (runId) =>
+          Obligations.hasCompensated(context.tx, runId)
+        )
+      ),
+    resumeRun: (request, call) =>
+      write(call, (context) =>
+        Effect.flatMap(Gates.isAwaited(context.tx, request.runId), (isAwaited) =>
+          Runs.resume(context, request, isAwaited)
+        )
+      ),
+    endRun: (request, call) => write(call, (context) => Runs.end(context, request)),
+    getRun: (request) => read((snapshot) => Runs.get(snapshot, request.runId)),
+    listRunsToRecover: (request) => read((snapshot, nowMs) => Runs.listToRecover(snapshot, request, nowMs)),
+    subscribeRun: (request) => Events.ofRun(store, request),
+
+    recordDecision: (request, call) => write(call, (context) => Decisions.record(context, request)),
+    getDecision: (request) => read((snapshot) => Decisions.get(snapshot, request)),
+
+    beginEffect: (request, call) => Effect.flatten(write(call, (context) => Effects.begin(context, request, policy))),
+    completeEffect: (request, call) => write(call, (context) => Effects.complete(context, request)),
+    getEffect: (request) => read((snapshot) => Effects.get(snapshot, request)),
+    reconcileEffect: (request, call) => write(call, (context) => Effects.reconcile(context, request)),
+    listPendingEffects: (request) => read((snapshot) => Effects.listPending(snapshot, request)),
+
+    listEffectsToDispatch: (request) => read((snapshot, nowMs) => Outbox.listDue(snapshot, request, nowMs)),
+    claimEffectDispatch: (request, call) => write(call, (context) => Outbox.claim(context, request)),
+    recordDispatchAttempt: (request, call) => write(call, (context) => Outbox.recordAttempt(context, request)),
+    recordExternalObservation: (request, call) => write(call, (context) => Outbox.recordObservation(context, request)),
+
+    registerCompensation: (request, call) => write(call, (context) => Obligations.register(context, request)),
+    listObligations: (request) => read((snapshot) => Obligations.list(snapshot, request)),
+    resolveObligation: (request, call) => write(call, (context) => Obligations.resolve(context, request)),
+    listUnresolvedObligations: (request) =>
+      read((snapshot, nowMs) => Obligations.listUnresolved(snapshot, request, nowMs)),
+    claimObligation: (request, call) => write(call, (context) => Obligations.claim(context, request)),
+    recordObligationAttempt: (request, call) => write(call, (context) => Obligations.recordAttempt(context, request)),
+
+    setBudget: (request, call) => write(call, (context) => Budgets.set(context, request)),
+    admitBudget: (request) => read((snapshot) => Budgets.admit(snapshot, request)),
+    chargeBudget: (request, call) => write(call, (context) => Budgets.charge(context, request)),
+
+    awaitSignal: (request, call) => write(call, (context) => Gates.await_(context, request)),
+    sendSignal: (request, call) => write(call, (context) => Gates.send(context, request)),
+
+    setTimer: (request, call) => write(call, (context) => Timers.set(context, request)),
+    cancelTimer: (request, call) => write(call, (context) => Timers.cancel(context, request)),
+    listDueTimers: (request, call) =>
+      request.claim
+        ? write(call, (context) => Timers.claimDue(context, request))
+        : read((snapshot, nowMs) => Timers.listDue(snapshot, request, nowMs)),
+
+    subscribeEvents: (request) => Events.all(store, request),
+    subscribeBySubject: (request) => Events.bySubject(store, request)
+  }
+}
+
+const settled = <A>(answer: Effect.Effect<A, Refusal | StoreError>): Effect.Effect<A, Refusal> =>
+  Effect.catchTag(answer, "StoreError", (error) => Refusal.unavailable(error.message))
+
+type AnyHandler = (request: Message, call: Call) => Effect.Effect<Message, Refusal> | Stream.Stream<Message, Refusal>
+
+/** All methods of the contract: requests are checked first, and what is not served says so. */
+const guarded = (some: Omit<Handlers<typeof Tape>, Unserved>): Handlers<typeof Tape> => {
+  // Handlers are looked up by the descriptor that their types are derived from, here without their types.
+  const known = some as unknown as { readonly [method: string]: AnyHandler | undefined }
+  const all: { [method: string]: AnyHandler } = {}
+  for (const { input, localName, methodKind, name } of Tape.methods) {
+    const unserved = Effect.fail(Refusal.unimplemented(`${name} is not served yet`))
+    const handler = known[localName] ?? (() => unserved)
+    all[localName] =
+      methodKind === "server_streaming"
+        ? (request, call) =>
+            Stream.unwrap(
+              Effect.as(Validate.check(input, request), handler(request, call) as Stream.Stream<Message, Refusal>)
+            )
+        : (request, call) =>
+            Effect.zipRight(Validate.check(input, request), handler(request, call) as Effect.Effect<Message, Refusal>)
+  }
+  return all as unknown as Handlers<typeof Tape>
+}

@@ -1,0 +1,135 @@
+/**
+ * The journal's tail: every subscriber sees every entry once, in order, from its cursor on.
+ *
+ * A subscriber that is behind reads pages from the store; one that keeps up reads the newest entries from memory, which
+ * all subscribers share. Nothing is buffered per subscriber: a slow one simply falls back to the store.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import { yieldToEventLoop } from "../internal/eventLoop.js"
+import type { StoreError } from "../StoreError.js"
+import type { Snapshot } from "./Store.js"
+import { type Entry, Journal } from "./tables.js"
+
+/** Entries kept in memory for subscribers that keep up. */
+const recentEntries = 4096
+
+/** Entries handed to a subscriber at once. */
+export const pageSize = 512
+
+export interface Page {
+  readonly entries: ReadonlyArray<Entry>
+  /** Everything up to this global_seq has been looked at. */
+  readonly upTo: bigint
+}
+
+export interface Tail {
+  /** The next entries after a global_seq; waits while there are none. */
+  readonly after: (globalSeq: bigint) => Effect.Effect<Page, StoreError>
+}
+
+export interface Publisher extends Tail {
+  /** Hands on what has just been committed by this process. */
+  readonly publish: (entries: ReadonlyArray<Entry>) => void
+  /** Tells how far the journal reaches, when somebody else may have written. */
+  readonly advance: (head: bigint) => void
+  readonly close: (error: StoreError) => void
+  readonly isWatched: () => boolean
+}
+
+export const make = (
+  head: bigint,
+  read: <A>(body: (snapshot: Snapshot) => Effect.Effect<A, StoreError>) => Effect.Effect<A, StoreError>
+): Publisher => {
+  let known = head
+  let closed: StoreError | undefined
+  let recent: Array<Entry> = []
+  let watchers = 0
+  let changed = Deferred.unsafeMake<void, StoreError>(FiberId.none)
+
+  const wake = (): void => {
+    const waiting = changed
+    changed = Deferred.unsafeMake(FiberId.none)
+    Deferred.unsafeDone(waiting, closed === undefined ? Effect.void : Effect.fail(closed))
+  }
+
+  const fromMemory = (globalSeq: bigint): Page | undefined => {
+    const first = recent[0]
+    if (first === undefined || globalSeq < first.globalSeq - 1n) {
+      return undefined
+    }
+    const start = Number(globalSeq - first.globalSeq) + 1
+    const entries = recent.slice(start, start + pageSize)
+    const last = entries.at(-1)
+    return last === undefined ? undefined : { entries, upTo: last.globalSeq }
+  }
+
+  const fromStore = (globalSeq: bigint): Effect.Effect<Page, StoreError> =>
+    read(
+      (snapshot) =>
+        Effect.gen(function* () {
+          const head = yield* snapshot.head
+          const entries = yield* snapshot.select(
+            Journal,
+            "where global_seq > ? and global_seq <= ? order by global_seq limit ?",
+            [globalSeq, head, BigInt(pageSize)]
+          )
+          const last = entries.at(-1)
+          return { entries, upTo: entries.length === pageSize && last !== undefined ? last.globalSeq : head }
+        })
+      // A subscriber that catches up must not keep the event loop for itself.
+    ).pipe(Effect.zipLeft(yieldToEventLoop))
+
+  const wait: Effect.Effect<void, StoreError> = Effect.suspend(() => {
+    watchers += 1
+    return Effect.ensuring(
+      Deferred.await(changed),
+      Effect.sync(() => {
+        watchers -= 1
+      })
+    )
+  })
+
+  const after = (globalSeq: bigint): Effect.Effect<Page, StoreError> =>
+    Effect.suspend(() => {
+      if (closed !== undefined) {
+        return Effect.fail(closed)
+      }
+      if (globalSeq >= known) {
+        return Effect.zipRight(wait, after(globalSeq))
+      }
+      const page = fromMemory(globalSeq)
+      return page === undefined ? fromStore(globalSeq) : Effect.succeed(page)
+    })
+
+  return {
+    after,
+    publish: (entries) => {
+      const first = entries[0]
+      const last = entries.at(-1)
+      if (first === undefined || last === undefined) {
+        return
+      }
+      const newest = recent.at(-1)
+      recent = newest !== undefined && newest.globalSeq + 1n === first.globalSeq ? recent : []
+      recent.push(...entries)
+      if (recent.length > 2 * recentEntries) {
+        recent = recent.slice(-recentEntries)
+      }
+      known = last.globalSeq
+      wake()
+    },
+    advance: (head) => {
+      if (head > known) {
+        known = head
+        wake()
+      }
+    },
+    close: (error) => {
+      closed = error
+      wake()
+    },
+    isWatched: () => watchers > 0
+  }
+}

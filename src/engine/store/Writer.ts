@@ -1,0 +1,81 @@
+/**
+ * Group commit: calls that arrive while a transaction is being made durable share the next one.
+ */
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import { yieldToEventLoop } from "../internal/eventLoop.js"
+import type { StoreError } from "../StoreError.js"
+import type { Job, Transaction } from "./Transaction.js"
+
+/** Calls in one transaction: enough to share an fsync, few enough not to hold up the event loop (a few milliseconds). */
+const maxBatch = 128
+
+/** Calls that may wait before callers do. */
+const maxWaiting = 1024
+
+export interface Writer {
+  readonly write: <A, E>(call: (tx: Transaction) => Effect.Effect<A, E>) => Effect.Effect<A, E | StoreError>
+}
+
+interface Pending extends Job {
+  readonly answer: Deferred.Deferred<unknown, unknown>
+}
+
+export interface Options {
+  /** Runs the jobs in one transaction and commits it; the exits are the jobs', in order. */
+  readonly transact: (jobs: ReadonlyArray<Job>) => Effect.Effect<ReadonlyArray<Exit.Exit<unknown, unknown>>, StoreError>
+  readonly closed: StoreError
+}
+
+export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Writer, never, Scope.Scope> {
+  const queue = yield* Queue.bounded<Pending>(maxWaiting)
+  let open = true
+
+  const commit = Effect.fnUntraced(function* (first: Pending) {
+    yield* yieldToEventLoop
+    const jobs = [first, ...Chunk.toReadonlyArray(yield* Queue.takeUpTo(queue, maxBatch - 1))]
+    const exits = yield* Effect.exit(options.transact(jobs))
+    jobs.forEach((job, index) => {
+      const exit = Exit.isSuccess(exits) ? exits.value[index] : Exit.failCause(exits.cause)
+      Deferred.unsafeDone(job.answer, exit ?? Exit.die(new Cause.IllegalArgumentException("a job without an exit")))
+    })
+  })
+
+  yield* Effect.uninterruptibleMask((restore) =>
+    Effect.forever(Effect.flatMap(restore(Queue.take(queue)), commit))
+  ).pipe(Effect.interruptible, Effect.forkScoped)
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(Queue.takeAll(queue), (waiting) => {
+      open = false
+      return Effect.forEach(waiting, (job) => Deferred.fail(job.answer, options.closed), { discard: true })
+    })
+  )
+
+  return {
+    write: <A, E>(call: (tx: Transaction) => Effect.Effect<A, E>) =>
+      Effect.suspend(() => {
+        if (!open) {
+          return Effect.fail(options.closed)
+        }
+        const answer = Deferred.unsafeMake<unknown, unknown>(FiberId.none)
+        let abandoned = false
+        const pending = { run: call, isAbandoned: () => abandoned, answer }
+        const answered = Queue.offer(queue, pending).pipe(
+          Effect.zipRight(Deferred.await(answer)),
+          Effect.onInterrupt(() =>
+            Effect.sync(() => {
+              abandoned = true
+            })
+          )
+        )
+        // The exit that completes `answer` is that of `call`.
+        return answered as Effect.Effect<A, E | StoreError>
+      })
+  }
+})

@@ -1,0 +1,120 @@
+/**
+ * A tape in a SQLite file, or in a private temporary one.
+ */
+import type Database from "better-sqlite3"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { Ids } from "../../Ids.js"
+import { StoreError } from "../../StoreError.js"
+import { type Snapshot, Store } from "../Store.js"
+import * as Tail from "../Tail.js"
+import { type Job, readerOf, runBatch } from "../Transaction.js"
+import * as Writer from "../Writer.js"
+import * as Driver from "./SqliteDriver.js"
+import * as File from "./SqliteFile.js"
+
+export interface Options {
+  /** `sqlite:<path>` or `memory:`. */
+  readonly url: string
+}
+
+export const layer = (options: Options): Layer.Layer<Store, StoreError> => Layer.scoped(Store, make(options))
+
+/** How often another process's writes are looked for, while somebody watches. */
+const otherWriters = "25 millis"
+
+/** How long to wait for another process that holds the write lock. */
+const busyRetries = Schedule.exponential("1 millis", 1.5).pipe(
+  Schedule.jittered,
+  Schedule.union(Schedule.spaced("50 millis")),
+  Schedule.intersect(Schedule.recurUpTo("5 seconds"))
+)
+
+const make = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<Context.Tag.Service<Store>, StoreError, Scope.Scope> {
+  const file = yield* File.open(options.url, busyRetries)
+  const ids = yield* Ids
+  const { failed } = file
+  const writing = Driver.make(file.writer, failed)
+  const reading = Driver.make(file.reader, failed)
+
+  const snapshot: Snapshot = { ...readerOf(reading), head: reading.head }
+  const read = <A, E>(body: (snapshot: Snapshot) => Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> =>
+    Effect.retry(slice(file.reader, "begin", failed, body(snapshot)), whileBusy)
+
+  const tail = Tail.make(yield* writing.head, read)
+
+  const transact = (jobs: ReadonlyArray<Job>): Effect.Effect<ReadonlyArray<Exit.Exit<unknown, unknown>>, StoreError> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      slice(file.writer, "begin immediate", failed, runBatch(writing, jobs, { nowMs: BigInt(now), newId: ids.uuid }))
+    ).pipe(
+      Effect.retry(whileBusy),
+      Effect.map(({ entries, exits }) => {
+        tail.publish(entries)
+        return exits
+      })
+    )
+
+  const closed = file.error("Closed", "the store has been closed")
+  yield* Effect.addFinalizer(() => Effect.sync(() => tail.close(closed)))
+  const { write } = yield* Writer.make({ transact, closed })
+
+  if (file.isShared) {
+    yield* Effect.flatMap(reading.head, (head) => Effect.sync(() => tail.advance(head))).pipe(
+      Effect.when(() => tail.isWatched()),
+      Effect.catchAll((error) => Effect.logWarning("the journal's head could not be read", error)),
+      Effect.repeat(Schedule.spaced(otherWriters)),
+      Effect.annotateLogs({ package: "effect-tape", module: "SqliteStore" }),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+  }
+
+  return {
+    url: options.url,
+    write,
+    read,
+    nowMs: Effect.map(Clock.currentTimeMillis, BigInt),
+    tail,
+    durability: Effect.try({ try: () => File.durability(file.writer), catch: failed })
+  }
+})
+
+/**
+ * Runs a synchronous effect inside a transaction, without letting go of the thread: another connection's BEGIN would
+ * otherwise block it while this transaction cannot go on.
+ */
+const slice = <A, E>(
+  db: Database.Database,
+  begin: "begin" | "begin immediate",
+  failed: (cause: unknown) => StoreError,
+  body: Effect.Effect<A, E>
+): Effect.Effect<A, E | StoreError> =>
+  Effect.suspend((): Effect.Effect<A, E | StoreError> => {
+    try {
+      db.prepare(begin).run()
+    } catch (cause) {
+      return Effect.fail(failed(cause))
+    }
+    const exit = Effect.runSyncExit(body)
+    try {
+      db.prepare(Exit.isSuccess(exit) ? "commit" : "rollback").run()
+      return exit
+    } catch (cause) {
+      if (db.inTransaction) {
+        db.prepare("rollback").run()
+      }
+      return Effect.fail(failed(cause))
+    }
+  })
+
+const whileBusy = {
+  while: (error: unknown) => error instanceof StoreError && error.reason === "Busy",
+  schedule: busyRetries
+}

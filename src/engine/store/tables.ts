@@ -1,0 +1,176 @@
+/**
+ * The tables of a tape. Column names are the contract's field names, so that a row is most of a record.
+ */
+import type {
+  EffectDispatchMode,
+  EffectSemantics,
+  EffectStatus,
+  ObligationStatus,
+  RunStatus
+} from "../../gen/tape/v1/tape_pb.js"
+import * as Table from "./Table.js"
+import { bool, enumeration, int32, int64, real, text } from "./Table.js"
+
+export const Runs = Table.make("runs", {
+  columns: {
+    runId: text,
+    appName: text,
+    userId: text,
+    sessionId: text,
+    invocationId: text,
+    status: enumeration<RunStatus>(),
+    seqCursor: int64,
+    leaseOwner: text,
+    leaseExpiresAtMs: int64,
+    startedAtMs: int64,
+    endedAtMs: int64,
+    waitingOnGate: text,
+    tenantId: text,
+    actor: text,
+    subject: text,
+    agentId: text,
+    aiplexInstanceId: text,
+    gatewayRoute: text,
+    /** A JSON array of strings. */
+    scopesJson: text,
+    /** A JSON object of strings. */
+    labelsJson: text,
+    detailJson: text,
+    compactedAtMs: int64
+  },
+  key: ["runId"],
+  unique: { invocation: { columns: ["appName", "userId", "sessionId", "invocationId"] } }
+})
+export type Run = Table.Row<typeof Runs>
+
+export const Journal = Table.make("journal", {
+  columns: {
+    globalSeq: int64,
+    runId: text,
+    seq: int64,
+    kind: text,
+    subject: text,
+    payloadJson: text,
+    tsMs: int64,
+    schemaVersion: int32,
+    traceId: text,
+    spanId: text,
+    parentSpanId: text
+  },
+  key: ["globalSeq"]
+})
+export type Entry = Table.Row<typeof Journal>
+
+export const Decisions = Table.make("decisions", {
+  columns: {
+    runId: text,
+    decisionIndex: int64,
+    seq: int64,
+    model: text,
+    requestJson: text,
+    responseJson: text,
+    rationale: text,
+    policyVersion: text,
+    tsMs: int64
+  },
+  key: ["runId", "decisionIndex"]
+})
+export type Decision = Table.Row<typeof Decisions>
+
+export const Effects = Table.make("effects", {
+  columns: {
+    runId: text,
+    idempotencyKey: text,
+    seq: int64,
+    decisionIndex: int64,
+    toolName: text,
+    status: enumeration<EffectStatus>(),
+    requestJson: text,
+    responseJson: text,
+    errorJson: text,
+    tsMs: int64,
+    semantics: enumeration<EffectSemantics>(),
+    dispatchMode: enumeration<EffectDispatchMode>(),
+    businessKey: text,
+    connector: text,
+    dispatchAttempts: int32,
+    nextDispatchAtMs: int64,
+    externalRef: text,
+    dispatchClaimedBy: text,
+    dispatchClaimExpiresAtMs: int64,
+    lastDispatchError: text,
+    scope: text
+  },
+  key: ["runId", "idempotencyKey"],
+  unique: { business: { columns: ["connector", "businessKey"], where: "connector <> '' and business_key <> ''" } }
+})
+export type EffectRow = Table.Row<typeof Effects>
+
+/** A business key that belongs to another run's effect: (the caller's run, the returned key) → the owner's run. */
+export const EffectAliases = Table.make("effect_aliases", {
+  columns: { runId: text, idempotencyKey: text, ownerRunId: text },
+  key: ["runId", "idempotencyKey"]
+})
+
+export const Obligations = Table.make("obligations", {
+  columns: {
+    runId: text,
+    seq: int64,
+    effectKey: text,
+    kind: text,
+    payloadJson: text,
+    status: enumeration<ObligationStatus>(),
+    tsMs: int64,
+    compensatorRef: text,
+    attempts: int32,
+    maxAttempts: int32,
+    nextAttemptAtMs: int64,
+    lastError: text,
+    claimedBy: text,
+    claimExpiresAtMs: int64,
+    resultJson: text
+  },
+  key: ["runId", "seq"],
+  unique: { cause: { columns: ["runId", "effectKey", "kind"] } }
+})
+export type Obligation = Table.Row<typeof Obligations>
+
+export const Budgets = Table.make("budgets", {
+  columns: { runId: text, usdCap: real, tokenCap: int64, usdSpent: real, tokensSpent: int64 },
+  key: ["runId"]
+})
+export type Budget = Table.Row<typeof Budgets>
+
+export const Gates = Table.make("gates", {
+  columns: {
+    runId: text,
+    gateName: text,
+    contextJson: text,
+    resolutionJson: text,
+    delivered: bool,
+    consumed: bool,
+    createdAtMs: int64
+  },
+  key: ["runId", "gateName"]
+})
+export type Gate = Table.Row<typeof Gates>
+
+export const Timers = Table.make("timers", {
+  columns: {
+    runId: text,
+    timerId: text,
+    fireAtMs: int64,
+    kind: text,
+    payloadJson: text,
+    fired: bool,
+    createdAtMs: int64
+  },
+  key: ["runId", "timerId"]
+})
+export type Timer = Table.Row<typeof Timers>
+
+/** Counters of the whole store. */
+export const Counters = Table.make("counters", {
+  columns: { name: text, value: int64 },
+  key: ["name"]
+})
