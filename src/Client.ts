@@ -13,17 +13,23 @@ import type {
   MessageInitShape,
   MessageShape
 } from "@bufbuild/protobuf"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as build from "./client/build.js"
 import { currentMetadata, currentTimeout } from "./client/call.js"
 import * as inProcess from "./client/inProcess.js"
+import type { Token } from "./client/token.js"
 import type { Transport as ClientTransport } from "./client/transport.js"
+import type { InvalidUrl } from "./client/url.js"
 import type { TapeError, Unavailable } from "./Errors.js"
 import { Tape } from "./gen/tape/v1/tape_pb.js"
 import type { Handlers } from "./Handlers.js"
@@ -147,6 +153,89 @@ export const layerHandlers = <E, R>(
   Layer.effect(
     TapeClient,
     Effect.map(handlers, (handlers) => fromHandlers(handlers, options))
+  )
+
+/**
+ * How to reach a tape over gRPC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GrpcOptions extends ClientOptions {
+  /** `tape://host[:port]`, `tapes://host[:port]` (TLS), `unix:path`; see {@link parseUrl}. */
+  readonly url: string
+  /**
+   * The bearer token of every call: one for ever, or how to mint one (by one fiber at a time, whoever asks). Only with
+   * TLS. A token that cannot be minted fails the call with `Unauthenticated`.
+   */
+  readonly token?: Token | undefined
+  /** How long a minted token is used; one that the tape refuses is dropped at once. Defaults to 5 minutes. */
+  readonly tokenTtl?: Duration.DurationInput | undefined
+  /** What TLS trusts and shows. Defaults to the system's roots and no client certificate. */
+  readonly tls?: TlsOptions | undefined
+  /** How long a connection with open calls may be silent before it is probed. Defaults to 1 minute. */
+  readonly keepalive?: Duration.DurationInput | undefined
+}
+
+/**
+ * Certificates, as PEM text or bytes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TlsOptions {
+  /** The authorities to trust, instead of the system's. */
+  readonly ca?: string | Uint8Array | undefined
+  /** The client's own certificate chain, with `key`. */
+  readonly certificate?: string | Uint8Array | undefined
+  /** The private key of `certificate`. */
+  readonly key?: Redacted.Redacted | undefined
+}
+
+/**
+ * The {@link TapeClient} of a server, over gRPC, on one connection that is closed with the layer. The connection is made
+ * by the first call: a layer succeeds with the server down, its calls fail with `Unavailable`.
+ *
+ * @example
+ * import { Client } from "effect-tape"
+ *
+ * const TapeLocal = Client.layerGrpc({ url: "tape://localhost:7878", timeout: "5 seconds" })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerGrpc = (options: GrpcOptions): Layer.Layer<TapeClient, InvalidUrl> =>
+  Layer.scoped(TapeClient, makeGrpc(options))
+
+/**
+ * As {@link layerGrpc}, from `Config`.
+ *
+ * @example
+ * import { Client } from "effect-tape"
+ * import { Config } from "effect"
+ *
+ * const TapeRemote = Client.layerConfig({ url: Config.string("TAPE_URL"), token: Config.redacted("TAPE_TOKEN") })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<GrpcOptions>
+): Layer.Layer<TapeClient, InvalidUrl | ConfigError.ConfigError> =>
+  Layer.scoped(TapeClient, Effect.flatMap(Config.unwrap(options), makeGrpc))
+
+/**
+ * The client of a server, over gRPC, for as long as the scope lasts; see {@link layerGrpc}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeGrpc = (options: GrpcOptions): Effect.Effect<Client<typeof Tape>, InvalidUrl, Scope.Scope> =>
+  Effect.promise(() => import("./client/grpc.js")).pipe(
+    // it is loaded here, so that a program with an embedded engine does not pay for it; a part of this package that
+    // is not there is no failure to handle, hence `promise`
+    Effect.flatMap((grpc) => grpc.make(options, options.maxMessageBytes ?? defaultMaxMessageBytes)),
+    Effect.map((transport) => make(transport, options))
   )
 
 /**

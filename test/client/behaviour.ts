@@ -16,7 +16,14 @@ import {
 } from "effect"
 import * as Client from "../../src/Client.js"
 import { isTapeError, Status, type TapeError } from "../../src/Errors.js"
-import { EventEntrySchema, RunStateSchema, type Tape, ValueRecordSchema } from "../../src/gen/tape/v1/tape_pb.js"
+import {
+  EndRunResponseSchema,
+  EventEntrySchema,
+  RunStateSchema,
+  type Tape,
+  TimerRecordSchema,
+  ValueRecordSchema
+} from "../../src/gen/tape/v1/tape_pb.js"
 import { type Call, type Handlers, Refusal } from "../../src/Handlers.js"
 
 export type Serve = (
@@ -303,8 +310,8 @@ export const behaviour = (carrier: string, serve: Serve): void => {
         const tape = yield* serve(
           {
             getRun: () => flaky("getRun", create(RunStateSchema, { runId: "r" })),
-            endRun: () => flaky("endRun", {} as never),
-            setTimer: ({ timerId }) => flaky("setTimer", { $typeName: "tape.v1.TimerRecord", timerId } as never)
+            endRun: () => flaky("endRun", create(EndRunResponseSchema)),
+            setTimer: ({ timerId }) => flaky("setTimer", create(TimerRecordSchema, { timerId }))
           },
           { retry: Schedule.intersect(Schedule.spaced("5 millis"), Schedule.recurs(4)) }
         )

@@ -1,0 +1,2 @@
+export * as GrpcServer from "./GrpcServer.js"
+export { ListenError } from "./ListenError.js"
