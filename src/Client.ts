@@ -23,15 +23,23 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import * as build from "./client/build.js"
 import { currentMetadata, currentTimeout } from "./client/call.js"
 import * as inProcess from "./client/inProcess.js"
+import { defaultResume, resuming } from "./client/tail.js"
 import type { Token } from "./client/token.js"
 import type { Transport as ClientTransport } from "./client/transport.js"
 import type { InvalidUrl } from "./client/url.js"
 import type { TapeError, Unavailable } from "./Errors.js"
-import { Tape } from "./gen/tape/v1/tape_pb.js"
+import {
+  type EventEntry,
+  type JournalEntry,
+  type SubscribeBySubjectRequestSchema,
+  type SubscribeEventsRequestSchema,
+  type SubscribeRunRequestSchema,
+  Tape
+} from "./gen/tape/v1/tape_pb.js"
 import type { Handlers } from "./Handlers.js"
 
 export {
@@ -271,6 +279,82 @@ export const withTimeout: {
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, timeout: Duration.DurationInput) =>
   Effect.locally(effect, currentTimeout, Duration.toMillis(timeout))
 )
+
+/**
+ * Settings of a tail.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TailOptions extends CallOptions {
+  /** When to open the stream again. Defaults to 50 ms, doubled to at most 5 s, jittered, for ever; reset by each entry. */
+  readonly resume?: Schedule.Schedule<unknown, TapeError> | undefined
+}
+
+/**
+ * `SubscribeBySubject` that survives its connection: a stream that is lost (`Unavailable`) or ended by the server is
+ * opened again after the last entry. Nothing is lost, nothing comes twice; it fails only where resuming cannot help.
+ *
+ * @example
+ * import { Client } from "effect-tape"
+ * import { Effect, Stream } from "effect"
+ *
+ * const watch = Client.tailBySubject({ subjectPattern: "/tape/effect/**" }).pipe(
+ *   Stream.runForEach((entry) => Effect.log(entry.subject))
+ * )
+ *
+ * @since 0.1.0
+ * @category streams
+ */
+export const tailBySubject = (
+  request: MessageInitShape<typeof SubscribeBySubjectRequestSchema>,
+  options?: TailOptions
+): Stream.Stream<EventEntry, TapeError, TapeClient> =>
+  resuming(
+    "SubscribeBySubject",
+    request.fromGlobalSeq ?? 0n,
+    (fromGlobalSeq) =>
+      Stream.unwrap(Effect.map(TapeClient, (tape) => tape.subscribeBySubject({ ...request, fromGlobalSeq }, options))),
+    (entry) => entry.globalSeq,
+    options?.resume ?? defaultResume
+  )
+
+/**
+ * `SubscribeEvents` that survives its connection, as {@link tailBySubject}.
+ *
+ * @since 0.1.0
+ * @category streams
+ */
+export const tailEvents = (
+  request: MessageInitShape<typeof SubscribeEventsRequestSchema>,
+  options?: TailOptions
+): Stream.Stream<EventEntry, TapeError, TapeClient> =>
+  resuming(
+    "SubscribeEvents",
+    request.fromGlobalSeq ?? 0n,
+    (fromGlobalSeq) =>
+      Stream.unwrap(Effect.map(TapeClient, (tape) => tape.subscribeEvents({ ...request, fromGlobalSeq }, options))),
+    (entry) => entry.globalSeq,
+    options?.resume ?? defaultResume
+  )
+
+/**
+ * `SubscribeRun` that survives its connection, as {@link tailBySubject}; the cursor is the run's own `seq`.
+ *
+ * @since 0.1.0
+ * @category streams
+ */
+export const tailRun = (
+  request: MessageInitShape<typeof SubscribeRunRequestSchema>,
+  options?: TailOptions
+): Stream.Stream<JournalEntry, TapeError, TapeClient> =>
+  resuming(
+    "SubscribeRun",
+    request.fromSeq ?? 0n,
+    (fromSeq) => Stream.unwrap(Effect.map(TapeClient, (tape) => tape.subscribeRun({ ...request, fromSeq }, options))),
+    (entry) => entry.seq + 1n,
+    options?.resume ?? defaultResume
+  )
 
 // ---- internal ----
 
