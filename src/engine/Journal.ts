@@ -73,7 +73,7 @@ export const stringify = (value: Payload): string => {
     return `[${value.map(stringify).join(",")}]`
   }
   const members = Object.keys(value)
-    .sort()
+    .toSorted()
     .map((key) => `${JSON.stringify(key)}:${stringify(value[key]!)}`)
   return `{${members.join(",")}}`
 }

@@ -23,7 +23,7 @@ export const make = (kind: string, verb: string, ...dimensions: ReadonlyArray<st
 export const encode = (dimension: string): string =>
   dimension === "" ? "_" : dimension.replace(reserved, (character) => `%${hex(character)}`)
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is encoded
+// oxlint-disable-next-line no-control-regex -- control characters are among what is encoded
 const reserved = /[/ *%?#\\\u0000-\u001f\u007f]/g
 
 const hex = (character: string): string => character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")

@@ -59,7 +59,7 @@ export const mergeSorted = <A>(
 ): ReadonlyArray<A> =>
   lists
     .flat()
-    .sort((left, right) => {
+    .toSorted((left, right) => {
       const column = by.find((value) => value(left) !== value(right))
       return column === undefined ? 0 : column(left) < column(right) ? -1 : 1
     })

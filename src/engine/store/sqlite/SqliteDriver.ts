@@ -3,123 +3,140 @@
  */
 import type Database from "better-sqlite3"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { StoreError } from "../../StoreError.js"
-import type { Kind, Table, Value } from "../Table.js"
-import { sqlName } from "../Table.js"
-import type { Draft, Driver, RawRow } from "../Transaction.js"
+import { type Kind, sqlName, type Table, type Value } from "../Table.js"
+import type { Driver, RawRow } from "../Transaction.js"
 import { Journal } from "../tables.js"
 
 export interface SqliteDriver extends Driver {
   /** The greatest global_seq given so far. */
   readonly head: Effect.Effect<bigint, StoreError>
+  /**
+   * Runs a synchronous effect in a transaction, without letting go of the thread: another connection's BEGIN would
+   * otherwise wait for a transaction that cannot go on.
+   */
+  readonly transaction: <A, E>(
+    begin: "begin" | "begin immediate",
+    body: Effect.Effect<A, E>
+  ) => Effect.Effect<A, E | StoreError>
 }
 
 export const make = (db: Database.Database, failed: (cause: unknown) => StoreError): SqliteDriver => {
-  const statements = new Map<string, Database.Statement>()
-  const prepare = (sql: string): Database.Statement => {
-    let statement = statements.get(sql)
-    if (statement === undefined) {
-      statement = db.prepare(sql)
-      if (statement.reader) {
-        statement.raw(true)
-      }
-      statements.set(sql, statement)
+  const prepare = memoized((sql: string): Database.Statement => {
+    const statement = db.prepare(sql)
+    return statement.reader ? statement.raw(true) : statement
+  })
+  const statementsOf = memoized((table: Table) => {
+    const names = table.columnNames.map(sqlName)
+    const select = `select ${names.join(", ")} from ${table.name}`
+    const insert = `insert into ${table.name} (${names.join(", ")}) values (${names.map(() => "?").join(", ")})`
+    const updated = table.columnNames
+      .filter((column) => !table.key.includes(column))
+      .map((column) => `${sqlName(column)} = excluded.${sqlName(column)}`)
+    const key = table.key.map(sqlName).join(", ")
+    return {
+      select: memoized((clause: string) => prepare(`${select} ${clause}`)),
+      get: prepare(`${select} where ${equals(table.key)}`),
+      find: memoized((unique: string) => {
+        const { columns, where } = table.unique[unique]!
+        // A partial index is used only when its condition stands in the query too.
+        return prepare(`${select} where ${equals(columns)}${where === undefined ? "" : ` and ${where}`}`)
+      }),
+      insert: prepare(insert),
+      upsert: prepare(`${insert} on conflict (${key}) do update set ${updated.join(", ")}`),
+      remove: prepare(`delete from ${table.name} where ${equals(table.key)}`),
+      decode: decoderOf(table)
     }
-    return statement
-  }
-  const attempt = <A>(body: () => A): Effect.Effect<A, StoreError> => Effect.try({ try: body, catch: failed })
+  })
 
-  const first = (table: Table, condition: string, values: ReadonlyArray<Value>) =>
-    attempt(() => {
-      const row = prepare(`${selectFrom(table)} where ${condition}`).get(...bind(values))
-      return row === undefined ? undefined : decode(table, row)
-    })
+  const attempt = <A>(body: () => A): Effect.Effect<A, StoreError> => Effect.try({ try: body, catch: failed })
+  const write = (statement: Database.Statement, table: Table, row: RawRow): void => {
+    statement.run(table.columnNames.map((column) => bindable(row[column]!)))
+  }
 
   return {
-    get: (table, key) => first(table, equals(table.key), key),
-    find: (table, unique, values) => {
-      const { columns, where } = table.unique[unique]!
-      // A partial index is used only when its condition stands in the query too.
-      return first(table, where === undefined ? equals(columns) : `${equals(columns)} and ${where}`, values)
-    },
+    get: (table, key) =>
+      attempt(() => {
+        const { decode, get } = statementsOf(table)
+        const row = get.get(key.map(bindable))
+        return row === undefined ? undefined : decode(row)
+      }),
+    find: (table, unique, values) =>
+      attempt(() => {
+        const { decode, find } = statementsOf(table)
+        const row = find(unique).get(values.map(bindable))
+        return row === undefined ? undefined : decode(row)
+      }),
     select: (table, clause, parameters) =>
-      attempt(() =>
-        prepare(`${selectFrom(table)} ${clause}`)
-          .all(...bind(parameters))
-          .map((row) => decode(table, row))
-      ),
+      attempt(() => {
+        const { decode, select } = statementsOf(table)
+        return select(clause).all(parameters.map(bindable)).map(decode)
+      }),
     upsert: (table, rows) =>
       attempt(() => {
-        const statement = prepare(upsertInto(table))
-        for (const row of rows) {
-          statement.run(...bind(table.columnNames.map((column) => row[column]!)))
-        }
+        const { upsert } = statementsOf(table)
+        rows.forEach((row) => write(upsert, table, row))
       }),
     remove: (table, keys) =>
       attempt(() => {
-        const statement = prepare(`delete from ${table.name} where ${equals(table.key)}`)
-        for (const key of keys) {
-          statement.run(...bind(key))
-        }
+        const { remove } = statementsOf(table)
+        keys.forEach((key) => remove.run(key.map(bindable)))
       }),
     append: (drafts) =>
       attempt(() => {
-        const last = counter(
-          prepare("update counters set value = value + ? where name = 'global_seq' returning value").get(
-            BigInt(drafts.length)
-          )
-        )
-        const statement = prepare(insertInto(Journal))
-        return drafts.map((draft: Draft, index) => {
-          const entry = { globalSeq: last - BigInt(drafts.length - 1 - index), ...draft }
-          statement.run(...bind(Journal.columnNames.map((column) => entry[column])))
+        const count = BigInt(drafts.length)
+        const last = numberOf(prepare(takeNumbers).get(count))
+        const { insert } = statementsOf(Journal)
+        return drafts.map((draft, index) => {
+          const entry = { ...draft, globalSeq: last - count + BigInt(index + 1) }
+          write(insert, Journal, entry)
           return entry
         })
       }),
-    head: attempt(() => counter(prepare("select value from counters where name = 'global_seq'").get()))
+    head: attempt(() => numberOf(prepare("select value from counters where name = 'global_seq'").get())),
+    transaction: <A, E>(begin: "begin" | "begin immediate", body: Effect.Effect<A, E>) =>
+      Effect.suspend((): Effect.Effect<A, E | StoreError> => {
+        try {
+          prepare(begin).run()
+        } catch (cause) {
+          return Effect.fail(failed(cause))
+        }
+        const exit = Effect.runSyncExit(body)
+        try {
+          prepare(Exit.isSuccess(exit) ? "commit" : "rollback").run()
+          return exit
+        } catch (cause) {
+          // Some failures have already rolled back.
+          if (db.inTransaction) {
+            prepare("rollback").run()
+          }
+          return Effect.fail(failed(cause))
+        }
+      })
   }
 }
 
-const counter = (row: unknown): bigint => (Array.isArray(row) && typeof row[0] === "bigint" ? row[0] : 0n)
-
-const cached = (make: (table: Table) => string): ((table: Table) => string) => {
-  const texts = new WeakMap<Table, string>()
-  return (table) => {
-    let text = texts.get(table)
-    if (text === undefined) {
-      text = make(table)
-      texts.set(table, text)
-    }
-    return text
-  }
-}
-
-const selectFrom = cached((table) => `select ${table.columnNames.map(sqlName).join(", ")} from ${table.name}`)
-
-const insertInto = cached(
-  (table) =>
-    `insert into ${table.name} (${table.columnNames.map(sqlName).join(", ")}) values (${table.columnNames.map(() => "?").join(", ")})`
-)
-
-const upsertInto = cached((table) => {
-  const changing = table.columnNames.filter((column) => !table.key.includes(column)).map(sqlName)
-  const update = changing.map((column) => `${column} = excluded.${column}`).join(", ")
-  return `${insertInto(table)} on conflict (${table.key.map(sqlName).join(", ")}) do update set ${update}`
-})
+const takeNumbers = "update counters set value = value + ? where name = 'global_seq' returning value"
 
 const equals = (columns: ReadonlyArray<string>): string =>
   columns.map((column) => `${sqlName(column)} = ?`).join(" and ")
 
-const bind = (values: ReadonlyArray<Value>): Array<string | bigint | number> =>
-  values.map((value) => (typeof value === "boolean" ? (value ? 1 : 0) : value))
+const numberOf = (row: unknown): bigint => (Array.isArray(row) && typeof row[0] === "bigint" ? row[0] : 0n)
 
-const decode = (table: Table, row: unknown): RawRow => {
-  const values: ReadonlyArray<unknown> = Array.isArray(row) ? row : []
-  const decoded: { [column: string]: Value } = {}
-  table.columnNames.forEach((column, index) => {
-    decoded[column] = decodeValue(table.columns[column]!.kind, values[index])
-  })
-  return decoded
+const bindable = (value: Value): string | bigint | number => (typeof value === "boolean" ? (value ? 1 : 0) : value)
+
+const decoderOf = (table: Table): ((row: unknown) => RawRow) => {
+  const columns = table.columnNames.map((name) => ({ name, kind: table.columns[name]!.kind }))
+  return (row) => {
+    const values: ReadonlyArray<unknown> = Array.isArray(row) ? row : []
+    const decoded: { [column: string]: Value } = {}
+    for (let index = 0; index < columns.length; index++) {
+      const { kind, name } = columns[index]!
+      decoded[name] = decodeValue(kind, values[index])
+    }
+    return decoded
+  }
 }
 
 const decodeValue = (kind: Kind, value: unknown): Value => {
@@ -133,5 +150,17 @@ const decodeValue = (kind: Kind, value: unknown): Value => {
       return Number(value)
     case "bool":
       return value === 1n || value === 1
+  }
+}
+
+const memoized = <K, V>(make: (key: K) => V): ((key: K) => V) => {
+  const made = new Map<K, V>()
+  return (key) => {
+    let value = made.get(key)
+    if (value === undefined) {
+      value = make(key)
+      made.set(key, value)
+    }
+    return value
   }
 }

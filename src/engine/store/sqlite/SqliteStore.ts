@@ -1,11 +1,10 @@
 /**
  * A tape in a SQLite file, or in a private temporary one.
  */
-import type Database from "better-sqlite3"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -46,19 +45,21 @@ const make = Effect.fnUntraced(function* (
 
   const snapshot: Snapshot = { ...readerOf(reading), head: reading.head }
   const read = <A, E>(body: (snapshot: Snapshot) => Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> =>
-    Effect.retry(slice(file.reader, "begin", failed, body(snapshot)), whileBusy)
+    unlessBusy(reading.transaction("begin", body(snapshot)))
 
   const tail = Tail.make(yield* writing.head, read)
 
   const transact = (jobs: ReadonlyArray<Job>): Effect.Effect<ReadonlyArray<Exit.Exit<unknown, unknown>>, StoreError> =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      slice(file.writer, "begin immediate", failed, runBatch(writing, jobs, { nowMs: BigInt(now), newId: ids.uuid }))
-    ).pipe(
-      Effect.retry(whileBusy),
-      Effect.map(({ entries, exits }) => {
+    Effect.map(
+      unlessBusy(
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          writing.transaction("begin immediate", runBatch(writing, jobs, { nowMs: BigInt(now), newId: ids.uuid }))
+        )
+      ),
+      ({ entries, exits }) => {
         tail.publish(entries)
         return exits
-      })
+      }
     )
 
   const closed = file.error("Closed", "the store has been closed")
@@ -86,35 +87,8 @@ const make = Effect.fnUntraced(function* (
   }
 })
 
-/**
- * Runs a synchronous effect inside a transaction, without letting go of the thread: another connection's BEGIN would
- * otherwise block it while this transaction cannot go on.
- */
-const slice = <A, E>(
-  db: Database.Database,
-  begin: "begin" | "begin immediate",
-  failed: (cause: unknown) => StoreError,
-  body: Effect.Effect<A, E>
-): Effect.Effect<A, E | StoreError> =>
-  Effect.suspend((): Effect.Effect<A, E | StoreError> => {
-    try {
-      db.prepare(begin).run()
-    } catch (cause) {
-      return Effect.fail(failed(cause))
-    }
-    const exit = Effect.runSyncExit(body)
-    try {
-      db.prepare(Exit.isSuccess(exit) ? "commit" : "rollback").run()
-      return exit
-    } catch (cause) {
-      if (db.inTransaction) {
-        db.prepare("rollback").run()
-      }
-      return Effect.fail(failed(cause))
-    }
-  })
+/** Tries again while another process holds the lock. */
+const unlessBusy = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.catchIf(effect, isBusy, () => Effect.retry(effect, { while: isBusy, schedule: busyRetries }))
 
-const whileBusy = {
-  while: (error: unknown) => error instanceof StoreError && error.reason === "Busy",
-  schedule: busyRetries
-}
+const isBusy = (error: unknown): boolean => error instanceof StoreError && error.reason === "Busy"
