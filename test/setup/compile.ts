@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process"
-import { existsSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
 /**
@@ -8,7 +8,12 @@ import { fileURLToPath } from "node:url"
  */
 export const setup = (): void => {
   const root = fileURLToPath(new URL("../..", import.meta.url))
-  // TRANSITION: until the first commands and examples exist
-  if (!existsSync(`${root}/src/cli/main.ts`) || !existsSync(`${root}/examples`)) return
-  execFileSync("npm", ["run", "--silent", "compile"], { cwd: root, stdio: ["ignore", "inherit", "inherit"] })
+  // TRANSITION: until the first examples exist
+  const examples = ["examples/demo", "test/fixtures"].some(
+    (folder) => existsSync(`${root}/${folder}`) && readdirSync(`${root}/${folder}`).length > 0
+  )
+  execFileSync("npm", ["run", "--silent", examples ? "compile" : "compile:dist"], {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"]
+  })
 }
