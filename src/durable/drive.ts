@@ -1,0 +1,214 @@
+/**
+ * One drive of a run: from the lease in hand to the end of the run, or of our part in it.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import { TapeClient } from "../Client.js"
+import { EffectSemantics, EffectStatus, type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import { begin, find, type Row, readable, reserved, settle } from "./act.js"
+import type { Definition } from "./definition.js"
+import { RecordUnreadable, type RunError, RunFailed, RunFinished, RunRefused } from "./errors.js"
+import { keep, type Lease } from "./lease.js"
+import { ask, CurrentRun, compare, ended, type Life, RunStopped, stop } from "./run.js"
+
+/** Runs the program under the lease, and journals how it ended. `inputJson` is what the caller brought, if any. */
+export const drive = <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  life: Life,
+  lease: Lease,
+  inputJson: string | undefined
+): Effect.Effect<A, E | RunError, R> => {
+  const work = Effect.gen(function* () {
+    if (life.mode === "resumed") {
+      const outcome = yield* recorded(definition, life)
+      // A former life got as far as its outcome; what is left is to end the run.
+      if (outcome !== undefined) return yield* end(life, outcome.status, outcome.answer, undefined)
+    }
+    const input = yield* inputOf(definition, life, inputJson)
+    const exit = yield* Effect.exit(run(definition, life, input))
+    return yield* conclude(definition, life, exit)
+  })
+  return reported(life, Effect.raceFirst(work, keep(life, lease)))
+}
+
+/** What a finished run came to: its journaled outcome, else what its program makes of its records, and of them only. */
+export const finished = <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  life: Life,
+  row: RunState
+): Effect.Effect<A, E | RunError, R> =>
+  reported(
+    life,
+    Effect.gen(function* () {
+      const stopped = ended(row)
+      if (stopped !== undefined) return yield* stop(life, stopped)
+      const outcome = yield* recorded(definition, life)
+      if (outcome !== undefined) return yield* outcome.answer
+      const input = yield* inputOf(definition, life, undefined)
+      const output = yield* run(definition, life, input)
+      if (row.status === RunStatus.TERMINAL) return output
+      return yield* stop(life, new RunFailed({ runId: life.runId, reason: "its error is not journaled" }))
+    })
+  )
+
+/** The journaled outcome of a run, as its program would give it. */
+const recorded = Effect.fnUntraced(function* <I, A, E, R>(definition: Definition<I, A, E, R>, life: Life) {
+  const { error, output } = definition
+  if (output === undefined && error === undefined) return undefined
+  const record = yield* find(life, reserved(life, "outcome").key)
+  if (record?.status === EffectStatus.CONFIRMED && output !== undefined) {
+    const value = yield* readable(life, "outcome", output.decode(record.responseJson))
+    return { status: RunStatus.TERMINAL as const, answer: Effect.succeed(value) }
+  }
+  if (record?.status === EffectStatus.FAILED && error !== undefined) {
+    const failure = yield* readable(life, "outcome", error.decode(record.errorJson))
+    return { status: RunStatus.FAILED as const, answer: Effect.fail(failure) }
+  }
+  return undefined
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+const run = <I, A, E, R>(definition: Definition<I, A, E, R>, life: Life, input: I): Effect.Effect<A, E, R> =>
+  Effect.scopedWith((scope) =>
+    Effect.mapInputContext(
+      Effect.suspend(() => definition.program(input)),
+      (context: Context.Context<R>) =>
+        context.pipe(Context.add(CurrentRun, life), Context.add(TapeClient, life.tape), Context.add(Scope.Scope, scope))
+    )
+  )
+
+/** The input as the journal has it. What was recorded first counts; a caller who brings something else is told. */
+const inputOf = Effect.fnUntraced(function* <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  life: Life,
+  given: string | undefined
+) {
+  const place = reserved(life, "input")
+  const record = life.mode === "first" ? undefined : yield* find(life, place.key)
+  if (record !== undefined && given !== undefined) yield* compare(life, "input", record.requestJson, given)
+  const text = record?.requestJson ?? given
+  if (text === undefined) {
+    return yield* life.mode === "finished"
+      ? stop(life, new RunFinished({ runId: life.runId, asked: "its input" }))
+      : stop(
+          life,
+          new RunRefused({ app: definition.name, reason: `${life.runId} was begun, but its input was not recorded` })
+        )
+  }
+  if (life.mode !== "finished" && record?.status !== EffectStatus.CONFIRMED) {
+    const row = yield* observed(life, "input", text)
+    yield* settle(life, row, { status: EffectStatus.CONFIRMED })
+  }
+  return yield* readable(life, "input", definition.input.decode(text))
+})
+
+const observed = (life: Life, name: "input" | "outcome", requestJson: string): Effect.Effect<Row> =>
+  begin(life, {
+    place: reserved(life, name),
+    tool: `run.${name}`,
+    requestJson,
+    semantics: EffectSemantics.OBSERVE_ONLY
+  })
+
+/** Journals how the program ended. A defect or an interruption is no end: the run stays as it is, to be taken up again. */
+const conclude = Effect.fnUntraced(function* <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  life: Life,
+  exit: Exit.Exit<A, E>
+) {
+  // Remembered, even if the program hid the defect that told it.
+  if (life.state.stopped !== undefined) return yield* stop(life, life.state.stopped)
+  if (exit._tag === "Success") {
+    if (definition.output === undefined) return yield* end(life, RunStatus.TERMINAL, exit, undefined)
+    const responseJson = yield* Effect.catchAll(definition.output.encode(exit.value), ({ reason }) =>
+      stop(
+        life,
+        new RecordUnreadable({ runId: life.runId, record: "outcome", reason: `it cannot be written: ${reason}` })
+      )
+    )
+    return yield* journal(definition, life, { status: EffectStatus.CONFIRMED, responseJson }, undefined)
+  }
+  const failure = Cause.failureOption(exit.cause)
+  if (Option.isNone(failure)) return yield* exit
+  const detail = JSON.stringify({ error: sentence(failure.value) })
+  const errorJson =
+    definition.error === undefined ? Option.none() : yield* Effect.option(definition.error.encode(failure.value))
+  if (Option.isNone(errorJson)) return yield* end(life, RunStatus.FAILED, exit, detail)
+  return yield* journal(definition, life, { status: EffectStatus.FAILED, errorJson: errorJson.value }, detail)
+})
+
+/** The outcome goes in before the run ends, so that a finished run always has it. Every life answers by the record. */
+const journal = Effect.fnUntraced(function* <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  life: Life,
+  verdict: Parameters<typeof settle>[2],
+  detail: string | undefined
+) {
+  const row = yield* observed(life, "outcome", "")
+  if (row.status === EffectStatus.PENDING || row.status === EffectStatus.UNKNOWN) yield* settle(life, row, verdict)
+  const outcome = yield* recorded(definition, life)
+  if (outcome === undefined) {
+    const reason = "the recorded outcome is of a kind that the app does not describe"
+    return yield* stop(life, new RecordUnreadable({ runId: life.runId, record: "outcome", reason }))
+  }
+  return yield* end(life, outcome.status, outcome.answer, detail)
+})
+
+/** The first final status wins: somebody may have cancelled the run while it came to its end. */
+const end = Effect.fnUntraced(function* <A, E>(
+  life: Life,
+  status: RunStatus.TERMINAL | RunStatus.FAILED,
+  answer: Effect.Effect<A, E>,
+  detailJson = ""
+) {
+  const call = life.tape.endRun({ runId: life.runId, status, detailJson })
+  const { run } = yield* ask(life, Effect.uninterruptible(call))
+  const stopped = run === undefined || run.status === status ? undefined : ended(run)
+  return yield* stopped === undefined ? answer : stop(life, stopped)
+})
+
+/** What stopped the run becomes a typed error; the life is over for fibers that outlive it. */
+const reported = <A, E, R>(life: Life, work: Effect.Effect<A, E, R>): Effect.Effect<A, E | RunError, R> =>
+  work.pipe(
+    Effect.catchAllCause((cause): Effect.Effect<A, E | RunError> => {
+      const stopped = life.state.stopped ?? signal(cause)
+      if (stopped === undefined) return Effect.failCause(cause)
+      // A scope is granted when a run begins: waiting for it to be taken up again would change nothing.
+      return stopped._tag === "ScopeDenied"
+        ? Effect.zipRight(
+            Effect.ignore(
+              life.tape.endRun({
+                runId: life.runId,
+                status: RunStatus.FAILED,
+                detailJson: JSON.stringify({ error: stopped.message })
+              })
+            ),
+            Effect.fail(stopped)
+          )
+        : Effect.fail(stopped)
+    }),
+    Effect.ensuring(
+      Effect.sync(() => {
+        life.state.stopped ??= new RunFinished({ runId: life.runId, asked: "a call made after its end" })
+      })
+    )
+  )
+
+const signal = (cause: Cause.Cause<unknown>): RunError | undefined => {
+  for (const defect of Cause.defects(cause)) if (defect instanceof RunStopped) return defect.error
+  return undefined
+}
+
+const sentence = (error: unknown): string => {
+  if (error instanceof Error) return error.message
+  return typeof error === "string" ? error : (JSON.stringify(error) ?? String(error))
+}

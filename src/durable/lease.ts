@@ -1,0 +1,142 @@
+/**
+ * Who drives a run, for how long, and how it is seen when that ends.
+ *
+ * @since 0.1.0
+ */
+import { hostname } from "node:os"
+import { pid } from "node:process"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import { LeaseLost, type RunError, RunFinished, RunRefused } from "./errors.js"
+import { ended, isFinal, type Life, lost } from "./run.js"
+
+/**
+ * How runs are driven.
+ *
+ * @since 0.1.0
+ * @category settings
+ */
+export interface RunSettings {
+  /** Names this process in the lease. Defaults to `host:pid`. Each drive adds a random part of its own. */
+  readonly owner?: string | undefined
+  /**
+   * How long a run stays ours after the last sign of life. Renewed every third of it. Defaults to `TAPE_LEASE_MS`
+   * (milliseconds), else 2 minutes.
+   */
+  readonly leaseTtl?: Duration.DurationInput | undefined
+  /** How long a durable call waits for a tape that is away, before the run stops. Defaults to 1 minute. */
+  readonly patience?: Duration.DurationInput | undefined
+}
+
+/**
+ * How runs are driven; without a layer, the defaults.
+ *
+ * @since 0.1.0
+ * @category settings
+ */
+export class Settings extends Context.Reference<Settings>()("effect-tape/Durable/Settings", {
+  defaultValue: (): RunSettings => ({})
+}) {}
+
+/**
+ * @since 0.1.0
+ * @category settings
+ */
+export const layerSettings = (settings: RunSettings): Layer.Layer<never> => Layer.succeed(Settings, settings)
+
+/** Settings as one drive uses them. The owner is new each time: two drives in one process are two owners. */
+export interface Lease {
+  readonly owner: string
+  readonly ttl: Duration.Duration
+  readonly patience: Duration.Duration
+}
+
+export const take = (app: string): Effect.Effect<Lease, RunRefused> =>
+  Effect.gen(function* () {
+    const settings = yield* Settings
+    const ttl =
+      settings.leaseTtl === undefined
+        ? yield* Effect.mapError(configuredTtl, (error) => new RunRefused({ app, reason: String(error) }))
+        : Duration.decode(settings.leaseTtl)
+    return {
+      owner: `${settings.owner ?? `${hostname()}:${pid}`}:${crypto.randomUUID().slice(0, 13)}`,
+      ttl,
+      patience: Duration.decode(settings.patience ?? "1 minute")
+    }
+  })
+
+export const ttlMillis = (lease: Lease): bigint => BigInt(Math.ceil(Duration.toMillis(lease.ttl)))
+
+/** Whether somebody drives the run, by our clock. Only ever a reason to wait: the tape itself judges leases. */
+export const isHeld = (run: RunState, now: number): boolean =>
+  (run.status === RunStatus.RUNNING || run.status === RunStatus.COMPENSATING) &&
+  run.leaseOwner !== "" &&
+  run.leaseExpiresAtMs > BigInt(now)
+
+/**
+ * Renews the lease until it is lost or the run is ended by somebody else; fails with why the run must stop.
+ *
+ * The row is read before each renewal: a tape that renews blindly would bring a cancelled run back to life. A lease that
+ * could not be renewed for its whole length counts as lost, because another process may have it by now.
+ */
+export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =>
+  Effect.gen(function* () {
+    const ttl = Duration.toMillis(lease.ttl)
+    let validUntil = (yield* Clock.currentTimeMillis) + ttl
+    let pause = ttl / 3
+    while (true) {
+      yield* Effect.sleep(pause)
+      const startedAt = yield* Clock.currentTimeMillis
+      const renewed = yield* renew(life, lease).pipe(
+        Effect.timeoutFail({ duration: Math.max(validUntil - startedAt, 1), onTimeout: () => undefined }),
+        Effect.either
+      )
+      if (renewed._tag === "Right") {
+        if (renewed.right !== undefined) return yield* remember(life, renewed.right)
+        validUntil = startedAt + ttl
+        pause = ttl / 3
+        continue
+      }
+      const left = validUntil - (yield* Clock.currentTimeMillis)
+      if (left <= 0) {
+        const reason = `it could not be renewed for ${Duration.format(lease.ttl)}`
+        return yield* remember(life, new LeaseLost({ runId: life.runId, owner: "", reason }))
+      }
+      pause = Math.min(ttl / 12, left)
+    }
+  })
+
+const remember = (life: Life, error: RunError): Effect.Effect<never, RunError> =>
+  Effect.suspend(() => {
+    life.state.stopped ??= error
+    return Effect.fail(life.state.stopped)
+  })
+
+/** `undefined`: ours for another while. Fails when the tape could not be asked. */
+const renew = (life: Life, lease: Lease) =>
+  Effect.gen(function* () {
+    const run = yield* life.tape.getRun({ runId: life.runId })
+    if (isFinal(run.status)) return ended(run) ?? new RunFinished({ runId: life.runId, asked: "its lease" })
+    // A run that is parked has no owner, and its lease rests.
+    if (run.status === RunStatus.WAITING) return undefined
+    if (run.leaseOwner !== lease.owner) return lost(life, run)
+    return yield* life.tape
+      .resumeRun({ runId: life.runId, leaseOwner: lease.owner, leaseTtlMs: ttlMillis(lease) })
+      .pipe(
+        Effect.as(undefined),
+        Effect.catchTag("PreconditionFailed", () =>
+          Effect.map(life.tape.getRun({ runId: life.runId }), (now) => ended(now) ?? lost(life, now))
+        )
+      )
+  })
+
+const configuredTtl = Config.integer("TAPE_LEASE_MS").pipe(
+  Config.withDescription("how long a run's lease lasts, in milliseconds"),
+  Config.withDefault(0),
+  Config.map((millis) => (millis > 0 ? Duration.millis(millis) : Duration.minutes(2)))
+)

@@ -1,0 +1,175 @@
+/**
+ * How a run is opened, resumed or joined: until it is finished, somebody drives it, and everybody sees its outcome.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { TapeClient } from "../Client.js"
+import type { TapeError } from "../Errors.js"
+import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import type { Definition } from "./definition.js"
+import { drive, finished } from "./drive.js"
+import { LeaseHeld, type RunError, RunRefused, TapeTrouble } from "./errors.js"
+import { isHeld, type Lease, take, ttlMillis } from "./lease.js"
+import { isFinal, type Life, make, waitingOut } from "./run.js"
+import type { RedriveOptions, RunIds } from "./types.js"
+
+/** `App.start`. */
+export const start = <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  ids: RunIds,
+  input: I
+): Effect.Effect<A, E | RunError, R | TapeClient> =>
+  Effect.gen(function* () {
+    const tape = yield* TapeClient
+    const app = definition.name
+    const inputJson = yield* Effect.mapError(
+      definition.input.encode(input),
+      ({ reason }) => new RunRefused({ app, reason: `its input does not fit its schema: ${reason}` })
+    )
+    const lease = yield* take(app)
+    // Without taking over: while another process drives the run, this one only follows it.
+    const begun = tape.beginRun(
+      {
+        appName: app,
+        userId: ids.user,
+        sessionId: ids.session,
+        invocationId: ids.invocation,
+        leaseOwner: lease.owner,
+        leaseTtlMs: ttlMillis(lease),
+        scopes: [...(ids.scopes ?? [])],
+        labels: { ...ids.labels },
+        ...defined(ids.identity ?? {})
+      },
+      { metadata: { "tape-lease": "if-free" } }
+    )
+    const opening = yield* Effect.mapError(begun, (cause) => new TapeTrouble({ runId: "", cause }))
+    const { runId } = opening
+    if (!opening.resumed)
+      return yield* drive(definition, alive(tape, definition, runId, lease, "first"), lease, inputJson)
+    const seize = Effect.zipRight(begun, tape.getRun({ runId }))
+    return yield* attend(
+      definition,
+      { tape, lease, seize, inputJson, whenHeld: "join" },
+      yield* look(tape, lease, runId)
+    )
+  })
+
+/** `App.redrive`. */
+export const redrive = <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  runId: string,
+  options: RedriveOptions = {}
+): Effect.Effect<A, E | RunError, R | TapeClient> =>
+  Effect.gen(function* () {
+    const tape = yield* TapeClient
+    const app = definition.name
+    const lease = yield* take(app)
+    const run = yield* look(tape, lease, runId)
+    if (run.appName !== app) return yield* new RunRefused({ app, reason: `run ${runId} is one of ${run.appName}` })
+    if (!isFinal(run.status) && !(yield* hasInput(tape, lease, runId))) {
+      // Killed between its first two calls; only who started it can say what it was to do.
+      return yield* new RunRefused({ app, reason: `run ${runId} has no input recorded: start it again with its ids` })
+    }
+    // The lease decides between those who want it: whoever comes second is refused.
+    const seize = tape.resumeRun({ runId, leaseOwner: lease.owner, leaseTtlMs: ttlMillis(lease) }).pipe(
+      Effect.catchTag("PreconditionFailed", () => Effect.void),
+      Effect.zipRight(tape.getRun({ runId }))
+    )
+    const { whenHeld = "join" } = options
+    return yield* attend(definition, { tape, lease, seize, inputJson: undefined, whenHeld }, run)
+  })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Attendance {
+  readonly tape: Life["tape"]
+  readonly lease: Lease
+  /** Takes the lease if it is free, and gives the run's row after that. */
+  readonly seize: Effect.Effect<RunState, TapeError>
+  readonly inputJson: string | undefined
+  readonly whenHeld: "join" | "fail"
+}
+
+/** Stays with a run until it is finished: drives it when it can, follows it while somebody else does. */
+const attend = Effect.fnUntraced(function* <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  at: Attendance,
+  found: RunState
+) {
+  const { lease, tape } = at
+  let run = found
+  let told = false
+  while (true) {
+    const { runId } = run
+    if (isFinal(run.status)) return yield* finished(definition, alive(tape, definition, runId, lease, "finished"), run)
+    if (run.leaseOwner === lease.owner && run.status === RunStatus.RUNNING) {
+      return yield* drive(definition, alive(tape, definition, runId, lease, "resumed"), lease, at.inputJson)
+    }
+    const busy = run.status === RunStatus.COMPENSATING || isHeld(run, yield* Clock.currentTimeMillis)
+    if (busy) {
+      if (at.whenHeld === "fail") return yield* new LeaseHeld({ runId, owner: run.leaseOwner })
+      if (!told) yield* Effect.logInfo(`run ${runId} is driven by ${run.leaseOwner}: following it`)
+      told = true
+      yield* change(tape, run)
+      run = yield* look(tape, lease, runId)
+      continue
+    }
+    const seized = yield* Effect.mapError(waitingOut(at.seize, lease.patience), trouble(runId))
+    // Somebody else was faster.
+    if (seized.leaseOwner !== lease.owner && at.whenHeld === "fail" && !isFinal(seized.status)) {
+      return yield* new LeaseHeld({ runId, owner: seized.leaseOwner })
+    }
+    run = seized
+  }
+})
+
+/** Until the run moves, its lease runs out, or a while has passed. */
+const change = (tape: Life["tape"], run: RunState): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const left = Number(run.leaseExpiresAtMs) - now
+    const wait = run.status === RunStatus.COMPENSATING ? longest : Math.min(Math.max(left + 1, shortest), longest)
+    return tape.subscribeRun({ runId: run.runId, fromSeq: run.seqCursor + 1n }).pipe(
+      Stream.filter((entry) => entry.kind === "run"),
+      Stream.runHead,
+      // A broken stream is no news: the pause is the safety net.
+      Effect.catchAll(() => Effect.never),
+      Effect.timeoutOption(wait),
+      Effect.asVoid
+    )
+  })
+
+const shortest = 50
+const longest = Duration.toMillis("5 seconds")
+
+const look = (tape: Life["tape"], lease: Lease, runId: string) =>
+  Effect.mapError(waitingOut(tape.getRun({ runId }), lease.patience), trouble(runId))
+
+const hasInput = (tape: Life["tape"], lease: Lease, runId: string) =>
+  waitingOut(tape.getEffect({ runId, idempotencyKey: `${runId}/input` }), lease.patience).pipe(
+    Effect.mapBoth({ onFailure: trouble(runId), onSuccess: ({ found }) => found })
+  )
+
+const trouble =
+  (runId: string) =>
+  (cause: TapeError): TapeTrouble =>
+    new TapeTrouble({ runId, cause })
+
+const alive = <I, A, E, R>(
+  tape: Life["tape"],
+  definition: Definition<I, A, E, R>,
+  runId: string,
+  lease: Lease,
+  mode: Life["mode"]
+): Life => make({ tape, app: definition.name, runId, owner: lease.owner, patience: lease.patience, mode })
+
+const defined = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
+  // Only undefined values are dropped, which is what the type says.
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    readonly [K in keyof T]?: Exclude<T[K], undefined>
+  }
