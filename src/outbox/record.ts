@@ -29,24 +29,14 @@ export const age = (claim: Claim): Effect.Effect<number> =>
  * Done: CompleteEffect, repeated until the claim is nearly over (it is safe to). The row that comes back may say
  * otherwise: somebody recorded UNKNOWN meanwhile, then what we know is recorded as an observation.
  */
-export const confirm = (claim: Claim, answer: Answer): Effect.Effect<EffectRecord, TapeError> => {
-  const complete = (answer: Answer) =>
-    claim.tape.completeEffect({
-      ...keyOf(claim.row),
-      status: EffectStatus.CONFIRMED,
-      responseJson: answerJson(answer)
-    })
-  return repeated(claim, complete(answer)).pipe(
-    // An answer that the tape will not hold (too large) must not leave a finished effect open.
-    Effect.catchTags({
-      ResourceExhausted: () => repeated(claim, complete({ externalRef: answer.externalRef })),
-      InvalidRequest: () => repeated(claim, complete({ externalRef: answer.externalRef }))
-    }),
+export const confirm = (claim: Claim, answer: Answer): Effect.Effect<EffectRecord, TapeError> =>
+  fitting(claim, answer, (answer) =>
+    claim.tape.completeEffect({ ...keyOf(claim.row), status: EffectStatus.CONFIRMED, responseJson: answerJson(answer) })
+  ).pipe(
     Effect.flatMap((row) =>
       row.status === EffectStatus.UNKNOWN ? observe(claim, EffectResolution.CONFIRMED, answer) : Effect.succeed(row)
     )
   )
-}
 
 /** What the counterparty says became of it. */
 export const observe = (
@@ -55,8 +45,7 @@ export const observe = (
   answer: Answer,
   more: { readonly errorJson?: string; readonly compensateOnDuplicateKind?: string } = {}
 ): Effect.Effect<EffectRecord, TapeError> =>
-  repeated(
-    claim,
+  fitting(claim, answer, (answer) =>
     claim.tape.recordExternalObservation({
       ...keyOf(claim.row),
       resolution,
@@ -97,8 +86,7 @@ export const attempt = (claim: Claim, note: Note, wait?: number): Effect.Effect<
 
 /** Registers what would undo a confirmed effect. Once per effect and kind, however often it is said. */
 export const compensation = (claim: Claim, kind: string, answer: Answer) =>
-  repeated(
-    claim,
+  fitting(claim, answer, (answer) =>
     claim.tape.registerCompensation({
       runId: claim.row.runId,
       effectKey: claim.row.idempotencyKey,
@@ -121,6 +109,12 @@ const repeated = <A>(claim: Claim, call: Effect.Effect<A, TapeError>): Effect.Ef
     schedule: spacing,
     while: (error) => (isTransient(error) ? Effect.map(age(claim), (elapsed) => elapsed < claim.ttl * 0.9) : false)
   })
+
+/** An answer that the tape will not hold (too large) must not leave a finished effect open: then without it. */
+const fitting = <A>(claim: Claim, answer: Answer, write: (answer: Answer) => Effect.Effect<A, TapeError>) => {
+  const without = () => repeated(claim, write({ externalRef: answer.externalRef }))
+  return Effect.catchTags(repeated(claim, write(answer)), { ResourceExhausted: without, InvalidRequest: without })
+}
 
 const spacing = Schedule.exponential("100 millis").pipe(
   Schedule.modifyDelay((_, delay) => Duration.min(delay, "2 seconds")),

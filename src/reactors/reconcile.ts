@@ -89,7 +89,9 @@ export interface ReconcileLoopOptions<
   Tools extends ReadonlyArray<ToolLike> = ReadonlyArray<ToolLike>,
   Names extends string = string
 > extends ReconcileOptions<Tools, Names> {
-  /** When to look again. Defaults to 2 seconds after each pass. */
+  /** How long to rest between passes. Defaults to 2 seconds. */
+  readonly interval?: Duration.DurationInput | undefined
+  /** When to look again, instead of after `interval`; the loop ends when the schedule does. */
   readonly schedule?: Schedule.Schedule<unknown> | undefined
 }
 
@@ -114,7 +116,7 @@ export const layerReconcile = <
           onFailure: (cause) => memory.trouble(cause),
           onSuccess: () => memory.fine
         }),
-        Effect.repeat(options.schedule ?? Schedule.spaced("2 seconds")),
+        Effect.repeat(options.schedule ?? Schedule.spaced(options.interval ?? "2 seconds")),
         Effect.annotateLogs({ module: "Reactors", fiber: "reconcile" }),
         Effect.forkScoped
       )

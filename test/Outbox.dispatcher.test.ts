@@ -1,0 +1,407 @@
+import { assert, describe, it } from "@effect/vitest"
+import { DateTime, Effect, Schema, TestClock } from "effect"
+import { TapeClient } from "../src/Client.js"
+import * as Connectors from "../src/Connectors.js"
+import { EffectSemantics } from "../src/gen/tape/v1/tape_pb.js"
+import * as Outbox from "../src/Outbox.js"
+import * as Reactors from "../src/Reactors.js"
+import { intend, options, read, statusOf, tape, vanish, withBank } from "./Outbox.dispatcher.fixtures.js"
+import * as Bank from "./support/Bank.js"
+
+const tags = (outcomes: ReadonlyArray<{ readonly _tag: string }>) => outcomes.map(({ _tag }) => _tag)
+
+const idempotent = { semantics: EffectSemantics.IDEMPOTENT }
+
+/** The connector "bank.wire" as `dispatch` says. */
+const connector = (protocol: Connectors.Protocol) => Connectors.make("bank.wire", protocol)
+
+describe("Outbox.dispatchOnce", () => {
+  it.scoped(
+    "OUT-10: sends a due effect, once, and records the answer",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const intent = yield* intend("k1")
+        const outcomes = yield* Outbox.dispatchOnce(options)
+        assert.deepStrictEqual(outcomes, [
+          {
+            _tag: "confirmed",
+            ...intent,
+            connector: "bank.wire",
+            tool: "wire_money",
+            externalRef: "W-1",
+            observed: false
+          }
+        ])
+        const row = yield* read(intent)
+        assert.strictEqual(yield* statusOf(intent), "CONFIRMED")
+        assert.deepStrictEqual(JSON.parse(row.responseJson), { external_ref: "W-1", wireId: "W-1" })
+        assert.deepStrictEqual(yield* Outbox.dispatchOnce(options), [])
+        assert.strictEqual((yield* bank.ledger).length, 1)
+      })
+    )
+  )
+
+  it.scoped("OUT-11: leaves an effect alone whose connector nobody provides, and names it", () =>
+    Effect.gen(function* () {
+      const intent = yield* intend("k1", { connector: "bank.none" })
+      const [outcome] = yield* Outbox.dispatchOnce({ claimer: "test" })
+      assert.deepInclude(outcome, { _tag: "skipped", reason: "no-connector" })
+      assert.include(outcome && Outbox.describe(outcome), "bank.none")
+      const row = yield* read(intent)
+      assert.strictEqual(yield* statusOf(intent), "PENDING")
+      assert.strictEqual(row.dispatchClaimedBy, "")
+    }).pipe(Effect.provide(tape))
+  )
+
+  it.scoped(
+    "OUT-12: a lost acknowledgement is UNKNOWN, is not sent again, and is found by asking",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const tape = yield* TapeClient
+        const intent = yield* intend("k1")
+        yield* bank.wires(Bank.loseAck)
+        assert.deepStrictEqual(tags(yield* Outbox.dispatchOnce(options)), ["unknown"])
+        assert.strictEqual((yield* bank.ledger).length, 1)
+        assert.deepStrictEqual(yield* Outbox.dispatchOnce(options), [])
+        assert.deepStrictEqual(tags(yield* Reactors.reconcileOnce(options)), ["confirmed"])
+        assert.strictEqual((yield* read(intent)).externalRef, "W-1")
+        assert.strictEqual((yield* bank.ledger).length, 1)
+        assert.deepStrictEqual((yield* tape.listPendingEffects({ includeUnknown: true })).effects, [])
+      })
+    )
+  )
+
+  it.scoped(
+    "OUT-13: two dispatchers send three effects three times",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const tape = yield* TapeClient
+        yield* Effect.forEach(["k1", "k2", "k3"], (key) => intend(key))
+        const outcomes = yield* Effect.all(
+          [Outbox.dispatchOnce({ ...options, claimer: "A" }), Outbox.dispatchOnce({ ...options, claimer: "B" })],
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          tags(outcomes.flat()).filter((tag) => tag !== "skipped"),
+          ["confirmed", "confirmed", "confirmed"]
+        )
+        assert.deepStrictEqual((yield* bank.ledger).map(({ businessKey }) => businessKey).toSorted(), [
+          "k1",
+          "k2",
+          "k3"
+        ])
+        assert.deepStrictEqual((yield* tape.listPendingEffects({})).effects, [])
+      })
+    )
+  )
+
+  it.scoped(
+    "OUT-14: tries again with doubling waits, then records FAILED",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const intent = yield* intend("k1")
+        yield* bank.wires(...Array.from({ length: 9 }, () => Bank.answer(429, "slow down")))
+        const pass = Outbox.dispatchOnce({ ...options, maxAttempts: 9 })
+        for (const wait of [1, 2, 4, 8, 16, 32, 60, 60]) {
+          const now = yield* DateTime.now
+          const [outcome] = yield* pass
+          assert.strictEqual(outcome?._tag, "retry-scheduled")
+          if (outcome?._tag !== "retry-scheduled") return
+          assert.strictEqual(DateTime.distance(now, outcome.nextAt), wait * 1000)
+          assert.deepStrictEqual(yield* pass, [], "not due yet")
+          yield* TestClock.adjust(`${wait} seconds`)
+        }
+        const [last] = yield* pass
+        assert.deepInclude(last, { _tag: "failed", attempts: 9, error: "http 429: slow down" })
+        assert.strictEqual(yield* statusOf(intent), "FAILED")
+        assert.deepStrictEqual(JSON.parse((yield* read(intent)).errorJson), {
+          final: true,
+          attempts: 9,
+          last: "http 429: slow down"
+        })
+        assert.deepStrictEqual(yield* bank.ledger, [])
+      })
+    )
+  )
+
+  it.scoped(
+    "OUT-14: a final status fails at the first attempt; Retry-After replaces the wait",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const refused = yield* intend("k1")
+        yield* bank.wires(Bank.answer(422, "no such account"))
+        assert.deepInclude((yield* Outbox.dispatchOnce(options))[0], { _tag: "failed", attempts: 1 })
+        assert.strictEqual(yield* statusOf(refused), "FAILED")
+        yield* intend("k2")
+        yield* bank.wires(Bank.answer(429, "", { "retry-after": "90" }))
+        const [outcome] = yield* Outbox.dispatchOnce(options)
+        assert.strictEqual(outcome?._tag === "retry-scheduled" && DateTime.toEpochMillis(outcome.nextAt), 90_000)
+      })
+    )
+  )
+
+  it.scoped(
+    "OUT-15: a connector that books and then throws: one wire, CONFIRMED by asking",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const http = yield* Connectors.Tag("bank.wire")
+        const throws = connector({
+          ...http,
+          dispatch: (request) => Effect.andThen(http.dispatch(request), () => Effect.dieMessage("out of memory"))
+        })
+        const intent = yield* intend("k1")
+        const passes = Effect.all([
+          Outbox.dispatchOnce(options),
+          Outbox.dispatchOnce(options),
+          Reactors.reconcileOnce(options)
+        ])
+        const [first, second, reconciled] = yield* Effect.provide(passes, throws)
+        assert.deepInclude(first[0], { _tag: "unknown", error: "out of memory" })
+        assert.deepStrictEqual(second, [])
+        assert.deepStrictEqual(tags(reconciled), ["confirmed"])
+        assert.strictEqual(yield* statusOf(intent), "CONFIRMED")
+        assert.strictEqual((yield* bank.ledger).length, 1)
+      })
+    )
+  )
+
+  it.scoped("an idempotent effect whose connector dies is tried again, and given up like any other", () =>
+    Effect.gen(function* () {
+      const intent = yield* intend("k1", idempotent)
+      const pass = Effect.zipLeft(Outbox.dispatchOnce({ ...options, maxAttempts: 2 }), TestClock.adjust("2 seconds"))
+      assert.deepStrictEqual(tags(yield* pass), ["retry-scheduled"])
+      assert.deepInclude((yield* pass)[0], { _tag: "failed", attempts: 2, error: "connector raised: broken" })
+      assert.strictEqual(yield* statusOf(intent), "FAILED")
+    }).pipe(Effect.provide([tape, connector({ dispatch: () => Effect.die(new Error("broken")) })]))
+  )
+
+  it.scoped("an idempotent effect of unknown outcome is sent again only when asked to", () =>
+    Effect.gen(function* () {
+      yield* intend("k1", idempotent)
+      assert.deepStrictEqual(tags(yield* Outbox.dispatchOnce(options)), ["unknown"])
+      yield* intend("k2", idempotent)
+      const pass = Effect.zipLeft(
+        Outbox.dispatchOnce({ ...options, retryUnknown: true, maxAttempts: 2 }),
+        TestClock.adjust("2 seconds")
+      )
+      assert.deepStrictEqual(tags(yield* pass), ["retry-scheduled"])
+      assert.deepStrictEqual(tags(yield* pass), ["unknown"])
+    }).pipe(Effect.provide([tape, connector({ dispatch: () => Effect.succeed({ _tag: "unknown", error: "?" }) })]))
+  )
+
+  it.scoped(
+    "OUT-21: a confirmed effect owes its tool's compensation",
+    withBank(() =>
+      Effect.gen(function* () {
+        const tape = yield* TapeClient
+        const intent = yield* intend("k1")
+        yield* Outbox.dispatchOnce(options)
+        const { obligations } = yield* tape.listObligations({ runId: intent.runId, onlyUnresolved: true })
+        assert.strictEqual(obligations.length, 1)
+        assert.strictEqual(obligations[0]?.kind, "reverse_wire")
+        assert.strictEqual(obligations[0]?.effectKey, intent.idempotencyKey)
+        assert.deepStrictEqual(JSON.parse(obligations[0]?.payloadJson ?? ""), { external_ref: "W-1", wireId: "W-1" })
+      })
+    )
+  )
+
+  it.scoped("outcomes are told, and encode to JSON in the wire's words", () =>
+    Effect.gen(function* () {
+      const told: Array<Outbox.Outcome> = []
+      const intent = yield* intend("k1", idempotent)
+      yield* Outbox.dispatchOnce({ ...options, onOutcome: (outcome) => Effect.sync(() => told.push(outcome)) })
+      assert.deepStrictEqual(yield* Effect.forEach(told, (outcome) => Schema.encode(Outbox.Outcome)(outcome)), [
+        {
+          _tag: "retry-scheduled",
+          run_id: intent.runId,
+          idempotency_key: intent.idempotencyKey,
+          connector: "bank.wire",
+          tool: "wire_money",
+          attempts: 1,
+          error: "busy",
+          next_at_ms: 1000
+        }
+      ])
+    }).pipe(Effect.provide([tape, connector({ dispatch: () => Effect.succeed({ _tag: "failed", error: "busy" }) })]))
+  )
+})
+
+describe("a vanished attempt", () => {
+  const short = { ...options, claimTtl: "1 second", allowShortClaims: true } as const
+
+  it.scoped(
+    "that booked is found, not repeated",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const tape = yield* TapeClient
+        const intent = yield* intend("k1")
+        yield* vanish(intent)
+        // What the dead dispatcher got done before it died.
+        const http = yield* Connectors.Tag("bank.wire")
+        yield* http.dispatch(
+          new Connectors.Request({
+            ...intent,
+            tool: "wire_money",
+            connector: "bank.wire",
+            businessKey: "k1",
+            semantics: "non_idempotent",
+            attempt: 1,
+            payload: {}
+          })
+        )
+        assert.deepStrictEqual(yield* Outbox.dispatchOnce(short), [], "the claim still lives")
+        yield* TestClock.adjust("1 second")
+        assert.deepInclude((yield* Outbox.dispatchOnce(short))[0], {
+          _tag: "confirmed",
+          observed: true,
+          externalRef: "W-1"
+        })
+        assert.strictEqual((yield* read(intent)).externalRef, "W-1")
+        assert.strictEqual((yield* bank.ledger).length, 1)
+        assert.strictEqual((yield* tape.listObligations({ runId: intent.runId })).obligations.length, 1)
+      })
+    )
+  )
+
+  it.scoped(
+    "that did nothing is sent under the new claim",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const intent = yield* intend("k1")
+        yield* vanish(intent)
+        yield* TestClock.adjust("1 second")
+        assert.deepInclude((yield* Outbox.dispatchOnce(short))[0], { _tag: "confirmed", observed: false })
+        assert.strictEqual(yield* bank.searches, 1)
+        assert.strictEqual((yield* bank.ledger).length, 1)
+      })
+    )
+  )
+
+  it.scoped(
+    "of which nobody can tell is UNKNOWN, never sent",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const intent = yield* intend("k1")
+        yield* vanish(intent)
+        yield* TestClock.adjust("1 second")
+        yield* bank.search(Bank.answer(200, "<html>"))
+        assert.deepStrictEqual(tags(yield* Outbox.dispatchOnce(short)), ["unknown"])
+        assert.strictEqual(yield* statusOf(intent), "UNKNOWN")
+        assert.deepStrictEqual(yield* bank.ledger, [])
+      })
+    )
+  )
+
+  it.scoped(
+    "whose absence is not conclusive is UNKNOWN, never sent",
+    withBank(
+      (bank) =>
+        Effect.gen(function* () {
+          const intent = yield* intend("k1")
+          yield* vanish(intent)
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(tags(yield* Outbox.dispatchOnce(short)), ["unknown"])
+          assert.deepStrictEqual(yield* bank.ledger, [])
+        }),
+      { absenceIsConclusive: false }
+    )
+  )
+
+  it.scoped("that happened twice owes a compensation", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const intent = yield* intend("k1")
+      yield* vanish(intent)
+      yield* TestClock.adjust("1 second")
+      assert.deepInclude((yield* Outbox.dispatchOnce(short))[0], { _tag: "duplicate", externalRef: "W-2" })
+      assert.strictEqual(yield* statusOf(intent), "CONFIRMED")
+      const { obligations } = yield* tape.listObligations({ runId: intent.runId })
+      assert.deepStrictEqual(
+        obligations.map(({ kind, payloadJson }) => [kind, JSON.parse(payloadJson).external_ref]),
+        [["reverse_wire", "W-2"]]
+      )
+    }).pipe(
+      Effect.provide([
+        tape,
+        connector({
+          dispatch: () => Effect.dieMessage("must not be sent"),
+          observe: () => Effect.succeed({ _tag: "duplicate", externalRef: "W-2" })
+        })
+      ])
+    )
+  )
+
+  it.scoped(
+    "of an idempotent effect is simply sent again",
+    withBank((bank) =>
+      Effect.gen(function* () {
+        const intent = yield* intend("k1", idempotent)
+        yield* vanish(intent)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(tags(yield* Outbox.dispatchOnce(short)), ["confirmed"])
+        assert.strictEqual(yield* bank.searches, 0)
+      })
+    )
+  )
+})
+
+describe("an accepted effect", () => {
+  const accepting = (observe: NonNullable<Connectors.Protocol["observe"]>) => {
+    let sent = 0
+    return connector({
+      dispatch: () =>
+        Effect.sync(() => {
+          sent += 1
+          return sent === 1
+            ? { _tag: "pending", externalRef: "job-1" }
+            : { _tag: "failed", error: "sent twice", final: true }
+        }),
+      observe
+    })
+  }
+
+  it.scoped("is observed until it is done, never sent again", () => {
+    let asked = 0
+    const observe = () =>
+      Effect.sync(() => {
+        asked += 1
+        return asked < 3 ? ({ _tag: "absent", conclusive: true } as const) : ({ _tag: "confirmed" } as const)
+      })
+    return Effect.gen(function* () {
+      const intent = yield* intend("k1")
+      const pass = Effect.zipLeft(Outbox.dispatchOnce(options), TestClock.adjust("1 minute"))
+      assert.deepStrictEqual(tags(yield* pass), ["pending"])
+      assert.deepStrictEqual(tags(yield* pass), ["pending"])
+      assert.deepStrictEqual(tags(yield* pass), ["pending"])
+      assert.deepInclude((yield* pass)[0], { _tag: "confirmed", observed: true })
+      assert.strictEqual(yield* statusOf(intent), "CONFIRMED")
+    }).pipe(Effect.provide([tape, accepting(observe)]))
+  })
+
+  it.scoped("is UNKNOWN after its own limit", () =>
+    Effect.gen(function* () {
+      const intent = yield* intend("k1")
+      const pass = Effect.zipLeft(Outbox.dispatchOnce({ ...options, maxChecks: 2 }), TestClock.adjust("1 minute"))
+      assert.deepStrictEqual(tags([...(yield* pass), ...(yield* pass), ...(yield* pass)]), [
+        "pending",
+        "pending",
+        "unknown"
+      ])
+      assert.strictEqual(yield* statusOf(intent), "UNKNOWN")
+    }).pipe(Effect.provide([tape, accepting(() => Effect.succeed({ _tag: "unknown", error: "running" }))]))
+  )
+})
+
+describe("Outbox types", () => {
+  it("a missing connector is a type error", () => {
+    const layer = Outbox.layer({ tools: options.tools, connectors: ["slack"] })
+    const needs: Effect.Effect<
+      never,
+      never,
+      TapeClient | Connectors.Connector<"bank.wire"> | Connectors.Connector<"slack">
+    > = Effect.provide(Effect.never, layer)
+    // @ts-expect-error the connectors are missing
+    const lacks: Effect.Effect<never, never, TapeClient> = needs
+    assert.isDefined(lacks)
+  })
+})
