@@ -14,6 +14,13 @@ export const WireMoney = { name: "wire_money", connector: "bank.wire", compensat
 /** Deterministic dispatching, with claims that a test can let run out. */
 export const options = { tools: [WireMoney], claimer: "test", jitter: false } as const
 
+export const tags = (reports: ReadonlyArray<{ readonly _tag: string }>) => reports.map(({ _tag }) => _tag)
+
+export const idempotent = { semantics: EffectSemantics.IDEMPOTENT }
+
+/** The connector "bank.wire" as `protocol` says. */
+export const connector = (protocol: Connectors.Protocol) => Connectors.make("bank.wire", protocol)
+
 interface Intent {
   readonly runId: string
   readonly idempotencyKey: string

@@ -5,10 +5,8 @@ import * as Connectors from "../src/Connectors.js"
 import { EffectSemantics, EffectStatus } from "../src/gen/tape/v1/tape_pb.js"
 import * as Outbox from "../src/Outbox.js"
 import * as Reactors from "../src/Reactors.js"
-import { intend, options, read, statusOf, tape, vanish, withBank } from "./Outbox.dispatcher.fixtures.js"
+import { intend, options, read, statusOf, tags, tape, vanish, withBank } from "./Outbox.dispatcher.fixtures.js"
 import * as Bank from "./support/Bank.js"
-
-const tags = (reports: ReadonlyArray<{ readonly _tag: string }>) => reports.map(({ _tag }) => _tag)
 
 const quiet = Logger.remove(Logger.defaultLogger)
 
