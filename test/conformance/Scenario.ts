@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { YieldWrap } from "effect/Utils"
-import { TapeClient } from "../../src/Client.js"
+import type { TapeClient } from "../../src/Client.js"
 import { type World, world } from "./Fixtures.js"
 
 /** What a scenario may ask of the place that runs it, beyond its client. */

@@ -1,12 +1,21 @@
 /** The whole suite, by section. */
+import { budget } from "./budget.js"
 import { decisions } from "./decisions.js"
 import { effectRulings } from "./effectRulings.js"
 import { effects } from "./effects.js"
+import { events } from "./events.js"
+import { gates } from "./gates.js"
+import { notYet } from "./interim.js"
+import { limits } from "./limits.js"
+import { obligationRulings } from "./obligationRulings.js"
+import { obligations } from "./obligations.js"
 import { outbox } from "./outbox.js"
 import { reconciliation } from "./reconciliation.js"
 import { runRulings } from "./runRulings.js"
 import { runs } from "./runs.js"
 import type { Scenario } from "./Scenario.js"
+import { subjects } from "./subjects.js"
+import { timers } from "./timers.js"
 
 export const scenarios: ReadonlyArray<Scenario> = [
   ...runs,
@@ -15,5 +24,14 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...effects,
   ...effectRulings,
   ...outbox,
-  ...reconciliation
+  ...reconciliation,
+  ...obligations,
+  ...obligationRulings,
+  ...budget,
+  ...gates,
+  ...timers,
+  ...events,
+  ...subjects,
+  ...limits,
+  ...notYet
 ]

@@ -25,9 +25,11 @@ export const reconciliation: ReadonlyArray<Scenario> = [
       readonly olderThanMs?: bigint
     }) {
       const { effects } = yield* w.tape.listPendingEffects({ limit: 10_000n, ...flags })
-      return effects.flatMap((row) => (row.runId === first || row.runId === second ? [row.idempotencyKey] : [])).sort()
+      return effects
+        .flatMap((row) => (row.runId === first || row.runId === second ? [row.idempotencyKey] : []))
+        .toSorted()
     }
-    const both = [pending, unknown].sort()
+    const both = [pending, unknown].toSorted()
     const { tsMs } = yield* w.getEffect(first, pending)
     assert.deepEqual(yield* open({}), both)
     assert.deepEqual(yield* open({ includeUnknown: true }), [unknown])
