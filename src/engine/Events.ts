@@ -21,7 +21,6 @@ import { requireRun } from "./ledgers/common.js"
 import type { StoreError } from "./StoreError.js"
 import * as Subject from "./Subject.js"
 import type { Store } from "./store/Store.js"
-import { pageSize } from "./store/Tail.js"
 import { type Entry, Journal } from "./store/tables.js"
 
 type StoreService = Context.Tag.Service<Store>
@@ -76,7 +75,7 @@ export const bySubject = (
 }
 
 const entriesAfter = (store: StoreService, after: bigint): Stream.Stream<Entry, Refusal> =>
-  pages(after, (cursor) => Effect.map(store.tail.after(cursor), ({ entries, upTo }) => [entries, upTo]))
+  pages(after, (cursor, limit) => Effect.map(store.tail.after(cursor, limit), ({ entries, upTo }) => [entries, upTo]))
 
 /** Where a run's stream is: reading its own entries by seq, or following the tail. */
 type RunCursor = { readonly seq: bigint } | { readonly globalSeq: bigint }
@@ -87,7 +86,7 @@ const entriesOfRun = (
   fromSeq: bigint,
   afterGlobalSeq: bigint
 ): Stream.Stream<Entry, Refusal> =>
-  pages<RunCursor>({ seq: fromSeq }, (cursor) =>
+  pages<RunCursor>({ seq: fromSeq }, (cursor, limit) =>
     "seq" in cursor
       ? store.read((snapshot) =>
           Effect.gen(function* () {
@@ -95,13 +94,13 @@ const entriesOfRun = (
             const entries = yield* snapshot.select(
               Journal,
               "where run_id = ? and seq >= ? and global_seq > ? order by seq limit ?",
-              [runId, cursor.seq, afterGlobalSeq, BigInt(pageSize)]
+              [runId, cursor.seq, afterGlobalSeq, BigInt(limit)]
             )
             const last = entries.at(-1)
-            return [entries, entries.length === pageSize && last !== undefined ? { seq: last.seq + 1n } : { globalSeq }]
+            return [entries, entries.length === limit && last !== undefined ? { seq: last.seq + 1n } : { globalSeq }]
           })
         )
-      : Effect.map(store.tail.after(cursor.globalSeq), ({ entries, upTo }) => [
+      : Effect.map(store.tail.after(cursor.globalSeq, limit), ({ entries, upTo }) => [
           entries.filter((entry) => entry.runId === runId && entry.seq >= fromSeq && entry.globalSeq > afterGlobalSeq),
           { globalSeq: upTo }
         ])
@@ -120,13 +119,20 @@ const startOf = (store: StoreService, sinceMs: bigint): Effect.Effect<bigint, St
     })
   )
 
+/** Pages grow while a reader keeps on reading: one that only wants the next entry does not pay for hundreds. */
+const firstPage = 16
+const largestPage = 512
+
 const pages = <Cursor>(
   start: Cursor,
-  next: (cursor: Cursor) => Effect.Effect<readonly [entries: ReadonlyArray<Entry>, cursor: Cursor], StoreError>
+  next: (
+    cursor: Cursor,
+    limit: number
+  ) => Effect.Effect<readonly [entries: ReadonlyArray<Entry>, cursor: Cursor], StoreError>
 ): Stream.Stream<Entry, Refusal> =>
-  Stream.unfoldChunkEffect(start, (cursor) =>
-    Effect.map(unavailable(next(cursor)), ([entries, moved]) =>
-      Option.some([Chunk.unsafeFromArray(entries), moved] as const)
+  Stream.unfoldChunkEffect({ cursor: start, limit: firstPage }, ({ cursor, limit }) =>
+    Effect.map(unavailable(next(cursor, limit)), ([entries, moved]) =>
+      Option.some([Chunk.unsafeFromArray(entries), { cursor: moved, limit: Math.min(largestPage, 2 * limit) }] as const)
     )
   )
 

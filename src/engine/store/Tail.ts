@@ -15,9 +15,6 @@ import { type Entry, Journal } from "./tables.js"
 /** Entries kept in memory for subscribers that keep up. */
 const recentEntries = 4096
 
-/** Entries handed to a subscriber at once. */
-export const pageSize = 512
-
 export interface Page {
   readonly entries: ReadonlyArray<Entry>
   /** Everything up to this global_seq has been looked at. */
@@ -25,8 +22,8 @@ export interface Page {
 }
 
 export interface Tail {
-  /** The next entries after a global_seq; waits while there are none. */
-  readonly after: (globalSeq: bigint) => Effect.Effect<Page, StoreError>
+  /** The next entries after a global_seq, at most `limit`; waits while there are none. */
+  readonly after: (globalSeq: bigint, limit: number) => Effect.Effect<Page, StoreError>
 }
 
 export interface Publisher extends Tail {
@@ -54,18 +51,18 @@ export const make = (
     Deferred.unsafeDone(waiting, closed === undefined ? Effect.void : Effect.fail(closed))
   }
 
-  const fromMemory = (globalSeq: bigint): Page | undefined => {
+  const fromMemory = (globalSeq: bigint, limit: number): Page | undefined => {
     const first = recent[0]
     if (first === undefined || globalSeq < first.globalSeq - 1n) {
       return undefined
     }
     const start = Number(globalSeq - first.globalSeq) + 1
-    const entries = recent.slice(start, start + pageSize)
+    const entries = recent.slice(start, start + limit)
     const last = entries.at(-1)
     return last === undefined ? undefined : { entries, upTo: last.globalSeq }
   }
 
-  const fromStore = (globalSeq: bigint): Effect.Effect<Page, StoreError> =>
+  const fromStore = (globalSeq: bigint, limit: number): Effect.Effect<Page, StoreError> =>
     read(
       (snapshot) =>
         Effect.gen(function* () {
@@ -73,34 +70,37 @@ export const make = (
           const entries = yield* snapshot.select(
             Journal,
             "where global_seq > ? and global_seq <= ? order by global_seq limit ?",
-            [globalSeq, head, BigInt(pageSize)]
+            [globalSeq, head, BigInt(limit)]
           )
           const last = entries.at(-1)
-          return { entries, upTo: entries.length === pageSize && last !== undefined ? last.globalSeq : head }
+          return { entries, upTo: entries.length === limit && last !== undefined ? last.globalSeq : head }
         })
       // A subscriber that catches up must not keep the event loop for itself.
     ).pipe(Effect.zipLeft(yieldToEventLoop))
 
-  const wait: Effect.Effect<void, StoreError> = Effect.suspend(() => {
-    watchers += 1
-    return Effect.ensuring(
-      Deferred.await(changed),
+  const wait = (change: Deferred.Deferred<void, StoreError>): Effect.Effect<void, StoreError> =>
+    Effect.acquireUseRelease(
       Effect.sync(() => {
-        watchers -= 1
-      })
+        watchers += 1
+      }),
+      () => Deferred.await(change),
+      () =>
+        Effect.sync(() => {
+          watchers -= 1
+        })
     )
-  })
 
-  const after = (globalSeq: bigint): Effect.Effect<Page, StoreError> =>
+  const after = (globalSeq: bigint, limit: number): Effect.Effect<Page, StoreError> =>
     Effect.suspend(() => {
       if (closed !== undefined) {
         return Effect.fail(closed)
       }
       if (globalSeq >= known) {
-        return Effect.zipRight(wait, after(globalSeq))
+        // Taken in the same step as the look at `known`: a change in between would be missed.
+        return Effect.zipRight(wait(changed), after(globalSeq, limit))
       }
-      const page = fromMemory(globalSeq)
-      return page === undefined ? fromStore(globalSeq) : Effect.succeed(page)
+      const page = fromMemory(globalSeq, limit)
+      return page === undefined ? fromStore(globalSeq, limit) : Effect.succeed(page)
     })
 
   return {
