@@ -77,14 +77,13 @@ export const Tag = <const Name extends string>(name: Name): Context.Tag<Connecto
 /**
  * A connector of one's own. What its methods need is taken from the layer's context.
  *
- * ```ts
+ * @example
  * import { Connectors } from "effect-tape"
  * import { Effect } from "effect"
  *
  * export const Slack = Connectors.make("slack", {
  *   dispatch: (request) => Effect.as(Effect.log(request.payload), { _tag: "confirmed" })
  * })
- * ```
  *
  * @since 0.1.0
  * @category layers
@@ -108,7 +107,7 @@ export const make = <const Name extends string, R = never>(
  *
  * Redirects are not followed. Each option may be a `Config`. Uses the `HttpClient` of its context, else `fetch`.
  *
- * ```ts
+ * @example
  * import { Connectors } from "effect-tape"
  * import { Config } from "effect"
  *
@@ -116,7 +115,6 @@ export const make = <const Name extends string, R = never>(
  *   url: Config.string("BANK_URL"),
  *   observeUrl: "https://bank.example/wires/search"
  * })
- * ```
  *
  * @since 0.1.0
  * @category layers

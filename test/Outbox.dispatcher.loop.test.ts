@@ -110,7 +110,7 @@ describe("an effect in flight when the dispatcher is interrupted", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       yield* Layer.buildWithScope(dispatcher, scope)
-      return Scope.close(scope, Exit.void)
+      return { stop: Scope.close(scope, Exit.void) }
     })
 
   it.scoped(
@@ -119,7 +119,7 @@ describe("an effect in flight when the dispatcher is interrupted", () => {
       Effect.gen(function* () {
         const intent = yield* intend("k1")
         yield* bank.wires(Bank.hold)
-        const stop = yield* running(Outbox.layer(options))
+        const { stop } = yield* running(Outbox.layer(options))
         yield* bank.booked
         const stopping = yield* Effect.fork(stop)
         const late = yield* intend("k2")
@@ -140,7 +140,7 @@ describe("an effect in flight when the dispatcher is interrupted", () => {
       Effect.gen(function* () {
         const intent = yield* intend("k1")
         yield* bank.wires(Bank.hold)
-        const stop = yield* running(Outbox.layer({ ...options, grace: "3 seconds" }))
+        const { stop } = yield* running(Outbox.layer({ ...options, grace: "3 seconds" }))
         yield* bank.booked
         const stopping = yield* Effect.fork(stop)
         yield* TestClock.adjust("3 seconds")

@@ -181,4 +181,18 @@ describe("an accepted effect", () => {
       assert.strictEqual(yield* statusOf(intent), "UNKNOWN")
     }).pipe(Effect.provide([tape, accepting(() => Effect.succeed({ _tag: "unknown", error: "running" }))]))
   )
+
+  it.scoped("is not sent again when the note of its acceptance is lost with two dispatchers", () =>
+    Effect.gen(function* () {
+      const intent = yield* intend("k1")
+      const pass = Effect.zipLeft(Outbox.dispatchOnce(options), TestClock.adjust("1 minute"))
+      assert.deepStrictEqual(tags(yield* pass), ["pending"])
+      for (const _ of ["first", "second"]) {
+        assert.isTrue((yield* vanish(intent)).acquired)
+        yield* TestClock.adjust("1 minute")
+      }
+      assert.deepStrictEqual(tags(yield* pass), ["unknown"])
+      assert.strictEqual(yield* statusOf(intent), "UNKNOWN")
+    }).pipe(Effect.provide([tape, accepting(() => Effect.succeed({ _tag: "absent", conclusive: true }))]))
+  )
 })

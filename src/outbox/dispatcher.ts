@@ -94,14 +94,13 @@ export interface LoopOptions<
  *
  * When the scope closes no more work is taken, and what is in flight is recorded, within `grace`.
  *
- * ```ts
+ * @example
  * import { Connectors, Outbox } from "effect-tape"
  * import { Layer } from "effect"
  *
  * export const Dispatcher = Outbox.layer({ connectors: ["bank.wire"] }).pipe(
  *   Layer.provide(Connectors.http("bank.wire", { url: "https://bank.example/wires" }))
  * )
- * ```
  *
  * @since 0.1.0
  * @category layers
