@@ -7,6 +7,7 @@ import { events } from "./events.js"
 import { gates } from "./gates.js"
 import { notYet } from "./interim.js"
 import { limits } from "./limits.js"
+import { obligationModel } from "./obligationModel.js"
 import { obligationRulings } from "./obligationRulings.js"
 import { obligations } from "./obligations.js"
 import { outbox } from "./outbox.js"
@@ -27,6 +28,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...reconciliation,
   ...obligations,
   ...obligationRulings,
+  ...obligationModel,
   ...budget,
   ...gates,
   ...timers,
