@@ -1,0 +1,59 @@
+/** A real `tape serve` in a process of its own, and its sudden death. */
+import { type ChildProcessByStdio, spawn } from "node:child_process"
+import type { Readable } from "node:stream"
+import { fileURLToPath } from "node:url"
+import { Data, Effect, Schedule } from "effect"
+import { Client } from "effect-tape"
+
+const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
+
+/** The server did not come up. */
+export class NotServing extends Data.TaggedError("NotServing")<{ readonly output: string }> {
+  override get message(): string {
+    return `tape serve did not say where it listens: ${this.output}`
+  }
+}
+
+type Child = ChildProcessByStdio<null, Readable, Readable>
+
+const gone = (child: Child): boolean => child.exitCode !== null || child.signalCode !== null
+
+/** Ends the process as a power cut would, and waits until it is gone. */
+const kill = (child: Child): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (gone(child)) return resume(Effect.void)
+    child.once("exit", () => resume(Effect.void))
+    child.kill("SIGKILL")
+  })
+
+const ready = (child: Child): Effect.Effect<string, NotServing> =>
+  Effect.async<string, NotServing>((resume) => {
+    let output = ""
+    const read = (chunk: Buffer) => {
+      output += chunk.toString()
+      const address = /listening on (127\.0\.0\.1:\d+)[^\n]*\n/.exec(output)?.[1]
+      if (address !== undefined) resume(Effect.succeed(address))
+    }
+    child.stdout.on("data", read)
+    child.stderr.on("data", (chunk: Buffer) => {
+      output += chunk.toString()
+    })
+    child.once("exit", () => resume(Effect.fail(new NotServing({ output }))))
+  }).pipe(Effect.timeoutFail({ duration: "20 seconds", onTimeout: () => new NotServing({ output: "nothing" }) }))
+
+/** A server on the file, and a client that repeats nothing by itself. The server is killed with the scope at the latest. */
+export const serve = (file: string) =>
+  Effect.gen(function* () {
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(
+        (): Child =>
+          spawn(process.execPath, [main, "serve", "--listen", "127.0.0.1:0", "--store", `sqlite:${file}`], {
+            stdio: ["ignore", "pipe", "pipe"]
+          })
+      ),
+      kill
+    )
+    const address = yield* ready(child)
+    const tape = yield* Client.makeGrpc({ url: `tape://${address}`, retry: Schedule.stop })
+    return { tape, kill: kill(child) }
+  })
