@@ -1,5 +1,4 @@
 import { execFileSync } from "node:child_process"
-import { existsSync, readdirSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
 /**
@@ -7,13 +6,8 @@ import { fileURLToPath } from "node:url"
  * `node .build/test/fixtures/x.js` as a process of its own. Nothing is written when nothing has changed.
  */
 export const setup = (): void => {
-  const root = fileURLToPath(new URL("../..", import.meta.url))
-  // TRANSITION: until the first examples exist
-  const examples = ["examples/demo", "test/fixtures"].some(
-    (folder) => existsSync(`${root}/${folder}`) && readdirSync(`${root}/${folder}`).length > 0
-  )
-  execFileSync("npm", ["run", "--silent", examples ? "compile" : "compile:dist"], {
-    cwd: root,
+  execFileSync("npm", ["run", "--silent", "compile"], {
+    cwd: fileURLToPath(new URL("../..", import.meta.url)),
     stdio: ["ignore", "inherit", "inherit"]
   })
 }
