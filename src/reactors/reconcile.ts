@@ -57,7 +57,7 @@ export interface ReconcileOptions<
  * @since 0.1.0
  * @category type-level
  */
-export type Requirements<Tools extends ReadonlyArray<ToolLike>, Names extends string> =
+export type ReconcileRequirements<Tools extends ReadonlyArray<ToolLike>, Names extends string> =
   | TapeClient
   | Connectors.Named<ConnectorOf<Tools[number]> | Names>
   | CheckContext<Tools[number]>
@@ -76,7 +76,7 @@ export const reconcileOnce = <
   const Names extends string = never
 >(
   options: ReconcileOptions<Tools, Names> = {}
-): Effect.Effect<ReadonlyArray<Reconciled>, TapeError, Requirements<Tools, Names>> =>
+): Effect.Effect<ReadonlyArray<Reconciled>, TapeError, ReconcileRequirements<Tools, Names>> =>
   Effect.suspend(() => pass(options, new Memory()))
 
 /**
@@ -107,7 +107,7 @@ export const layerReconcile = <
   const Names extends string = never
 >(
   options: ReconcileLoopOptions<Tools, Names> = {}
-): Layer.Layer<never, never, Requirements<Tools, Names>> =>
+): Layer.Layer<never, never, ReconcileRequirements<Tools, Names>> =>
   Layer.scopedDiscard(
     Effect.suspend(() => {
       const memory = new Memory()
@@ -130,7 +130,7 @@ export const layerReconcile = <
 const pass = <const Tools extends ReadonlyArray<ToolLike>, const Names extends string>(
   options: ReconcileOptions<Tools, Names>,
   memory: Memory
-): Effect.Effect<ReadonlyArray<Reconciled>, TapeError, Requirements<Tools, Names>> =>
+): Effect.Effect<ReadonlyArray<Reconciled>, TapeError, ReconcileRequirements<Tools, Names>> =>
   Effect.gen(function* () {
     const tape = yield* TapeClient
     const now = yield* Clock.currentTimeMillis
