@@ -135,13 +135,14 @@ const insert = (life: Life, intent: Intent): Effect.Effect<Row> => {
     businessKey: outbox?.businessKey ?? "",
     scope: outbox?.scope ?? ""
   })
+  const allowed =
+    outbox === undefined
+      ? call
+      : Effect.catchTag(call, "PermissionDenied", ({ detail }) =>
+          stop(life, new ScopeDenied({ runId: life.runId, tool: intent.tool, scope: outbox.scope, detail }))
+        )
   return Effect.map(
-    ask(
-      life,
-      Effect.catchTag(call, "PermissionDenied", ({ detail }) =>
-        stop(life, new ScopeDenied({ runId: life.runId, tool: intent.tool, scope: outbox?.scope ?? "", detail }))
-      )
-    ),
+    ask(life, allowed),
     ({ errorJson, idempotencyKey, responseJson, seq, status }): Row => ({
       tool: intent.tool,
       key: idempotencyKey,
@@ -153,6 +154,22 @@ const insert = (life: Life, intent: Intent): Effect.Effect<Row> => {
     })
   )
 }
+
+/** Settles as UNKNOWN what the program left in its middle: a run that has ended leaves no intent open that is its own. */
+export const settleOpen = (life: Life): Effect.Effect<void> =>
+  Effect.forEach(
+    life.state.open,
+    ([key, tool]) =>
+      Effect.flatMap(find(life, key), (record) =>
+        record?.status === EffectStatus.PENDING
+          ? settle(life, rowOf(record, true), {
+              status: EffectStatus.UNKNOWN,
+              errorJson: JSON.stringify({ reason: `the call of ${tool} was interrupted` })
+            })
+          : Effect.void
+      ),
+    { discard: true }
+  )
 
 /** How an effect turned out. */
 export interface Verdict {
@@ -177,7 +194,10 @@ export const settle = (life: Life, row: Row, verdict: Verdict): Effect.Effect<Ro
           // Declared UNKNOWN meanwhile, by somebody who knows less than we do.
           record.status === EffectStatus.UNKNOWN && status !== EffectStatus.UNKNOWN ? reconcile : Effect.succeed(record)
         )
-  return Effect.map(written, (record) => rowOf(record, true))
+  return Effect.map(written, (record) => {
+    life.state.open.delete(row.key)
+    return rowOf(record, true)
+  })
 }
 
 /** Reads a record by its schema; one that cannot be read stops the run. */

@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { TapeClient } from "../Client.js"
 import { EffectSemantics, EffectStatus, type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
-import { begin, find, type Row, readable, reserved, settle } from "./act.js"
+import { begin, find, type Row, readable, reserved, settle, settleOpen } from "./act.js"
 import type { Definition } from "./definition.js"
 import { RecordUnreadable, type RunError, RunFailed, RunFinished, RunRefused } from "./errors.js"
 import { keep, type Lease } from "./lease.js"
@@ -127,6 +127,7 @@ const conclude = Effect.fnUntraced(function* <I, A, E, R>(
 ) {
   // Remembered, even if the program hid the defect that told it.
   if (life.state.stopped !== undefined) return yield* stop(life, life.state.stopped)
+  if (exit._tag === "Success" || Option.isSome(Cause.failureOption(exit.cause))) yield* settleOpen(life)
   if (exit._tag === "Success") {
     if (definition.output === undefined) return yield* end(life, RunStatus.TERMINAL, exit, undefined)
     const responseJson = yield* Effect.catchAll(definition.output.encode(exit.value), ({ reason }) =>

@@ -63,6 +63,9 @@ export const take = (app: string): Effect.Effect<Lease, RunRefused> =>
       settings.leaseTtl === undefined
         ? yield* Effect.mapError(configuredTtl, (error) => new RunRefused({ app, reason: String(error) }))
         : Duration.decode(settings.leaseTtl)
+    if (!Duration.isFinite(ttl) || Duration.toMillis(ttl) < 1) {
+      return yield* new RunRefused({ app, reason: `a lease cannot last ${Duration.format(ttl)}` })
+    }
     return {
       owner: `${settings.owner ?? `${hostname()}:${pid}`}:${crypto.randomUUID().slice(0, 13)}`,
       ttl,
@@ -76,7 +79,7 @@ export const ttlMillis = (lease: Lease): bigint => BigInt(Math.ceil(Duration.toM
 export const isHeld = (run: RunState, now: number): boolean =>
   (run.status === RunStatus.RUNNING || run.status === RunStatus.COMPENSATING) &&
   run.leaseOwner !== "" &&
-  run.leaseExpiresAtMs > BigInt(now)
+  Number(run.leaseExpiresAtMs) > now
 
 /**
  * Renews the lease until it is lost or the run is ended by somebody else; fails with why the run must stop.
@@ -88,7 +91,7 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
   Effect.gen(function* () {
     const ttl = Duration.toMillis(lease.ttl)
     let validUntil = (yield* Clock.currentTimeMillis) + ttl
-    let pause = ttl / 3
+    let pause = Math.ceil(ttl / 3)
     while (true) {
       yield* Effect.sleep(pause)
       const startedAt = yield* Clock.currentTimeMillis
@@ -99,7 +102,7 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
       if (renewed._tag === "Right") {
         if (renewed.right !== undefined) return yield* remember(life, renewed.right)
         validUntil = startedAt + ttl
-        pause = ttl / 3
+        pause = Math.ceil(ttl / 3)
         continue
       }
       const left = validUntil - (yield* Clock.currentTimeMillis)
@@ -107,7 +110,7 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
         const reason = `it could not be renewed for ${Duration.format(lease.ttl)}`
         return yield* remember(life, new LeaseLost({ runId: life.runId, owner: "", reason }))
       }
-      pause = Math.min(ttl / 12, left)
+      pause = Math.min(Math.ceil(ttl / 12), left)
     }
   })
 

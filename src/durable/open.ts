@@ -105,27 +105,25 @@ const attend = Effect.fnUntraced(function* <I, A, E, R>(
   const { lease, tape } = at
   let run = found
   let told = false
+  let refused = false
   while (true) {
     const { runId } = run
     if (isFinal(run.status)) return yield* finished(definition, alive(tape, definition, runId, lease, "finished"), run)
     if (run.leaseOwner === lease.owner && run.status === RunStatus.RUNNING) {
       return yield* drive(definition, alive(tape, definition, runId, lease, "resumed"), lease, at.inputJson)
     }
-    const busy = run.status === RunStatus.COMPENSATING || isHeld(run, yield* Clock.currentTimeMillis)
-    if (busy) {
+    if (refused || run.status === RunStatus.COMPENSATING || isHeld(run, yield* Clock.currentTimeMillis)) {
       if (at.whenHeld === "fail") return yield* new LeaseHeld({ runId, owner: run.leaseOwner })
       if (!told) yield* Effect.logInfo(`run ${runId} is driven by ${run.leaseOwner}: following it`)
       told = true
       yield* change(tape, run)
       run = yield* look(tape, lease, runId)
+      refused = false
       continue
     }
-    const seized = yield* Effect.mapError(waitingOut(at.seize, lease.patience), trouble(runId))
-    // Somebody else was faster.
-    if (seized.leaseOwner !== lease.owner && at.whenHeld === "fail" && !isFinal(seized.status)) {
-      return yield* new LeaseHeld({ runId, owner: seized.leaseOwner })
-    }
-    run = seized
+    run = yield* Effect.mapError(waitingOut(at.seize, lease.patience), trouble(runId))
+    // Somebody else was faster, or the tape's clock is behind ours.
+    refused = run.leaseOwner !== lease.owner
   }
 })
 
@@ -144,7 +142,7 @@ const change = (tape: Life["tape"], run: RunState): Effect.Effect<void> =>
     )
   })
 
-const shortest = 50
+const shortest = 200
 const longest = Duration.toMillis("5 seconds")
 
 const look = (tape: Life["tape"], lease: Lease, runId: string) =>

@@ -8,7 +8,7 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -63,13 +63,15 @@ export interface Life {
     readonly positions: Map<string, number>
     readonly keyed: Map<string, Effect.Semaphore>
     readonly drifts: Array<Drift>
+    /** Inline effects that were begun and not settled, with their tools. */
+    readonly open: Map<string, string>
   }
 }
 
 export const make = (options: Omit<Life, "inside" | "state">): Life => ({
   ...options,
   inside: undefined,
-  state: { stopped: undefined, decision: -1, positions: new Map(), keyed: new Map(), drifts: [] }
+  state: { stopped: undefined, decision: -1, positions: new Map(), keyed: new Map(), drifts: [], open: new Map() }
 })
 
 /** How a run is stopped: a defect, so that no typed handler takes it for an answer. */
@@ -127,6 +129,7 @@ export const waitingOut = <A>(
       schedule: Schedule.exponential("100 millis").pipe(
         Schedule.union(Schedule.spaced("2 seconds")),
         Schedule.jittered,
+        Schedule.modifyDelay((_, delay) => Duration.millis(Math.ceil(Duration.toMillis(delay)))),
         Schedule.upTo(patience)
       )
     })

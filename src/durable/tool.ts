@@ -217,6 +217,7 @@ export const tool = <
     )
     const work = Effect.flatMap(begin(life, { place: at, tool: name, requestJson, semantics }), (row) => {
       if (row.status === EffectStatus.CONFIRMED || row.status === EffectStatus.FAILED) return answer(life, row)
+      life.state.open.set(row.key, name)
       if (row.status === EffectStatus.PENDING && (!row.former || options.statusCheck === undefined)) {
         return perform(life, row, input, maxRounds)
       }

@@ -1,0 +1,229 @@
+/**
+ * Recovery: takes up runs whose process is gone, where their journal stops.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberMap from "effect/FiberMap"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import { TapeClient } from "../Client.js"
+import { RunError } from "../durable/errors.js"
+import type { AnyApp, AppContext } from "../durable/types.js"
+import type { TapeError } from "../Errors.js"
+import type { RunState } from "../gen/tape/v1/tape_pb.js"
+
+const named = {
+  runId: Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id")),
+  app: Schema.String
+}
+
+/**
+ * What became of a run that was to be recovered. Encodes to JSON with keys in snake_case.
+ *
+ * - `finished`: driven to its end. `failed`: ended FAILED by its own typed failure.
+ * - `stopped`: it cannot go on now (`RunError`); listed again when its lease has run out.
+ * - `crashed`: a defect in the program; likewise.
+ * - `skipped`: another process has it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Recovered = Schema.Union(
+  Schema.TaggedStruct("finished", named),
+  Schema.TaggedStruct("failed", { ...named, error: Schema.String }),
+  Schema.TaggedStruct("stopped", { ...named, error: RunError }),
+  Schema.TaggedStruct("crashed", { ...named, error: Schema.String }),
+  Schema.TaggedStruct("skipped", { ...named, owner: Schema.String })
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Recovered = typeof Recovered.Type
+
+/**
+ * Which runs are recovered, and how.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RecoverOptions<Apps extends ReadonlyArray<AnyApp> = ReadonlyArray<AnyApp>> {
+  /** Runs of these apps are taken up; those of others are left to their own processes. */
+  readonly apps: Apps
+  /** How many runs are driven at a time. Defaults to 16. */
+  readonly parallelism?: number | undefined
+  /** How many runs are listed in one pass, those of other apps included. Defaults to 1,000. */
+  readonly limit?: number | undefined
+  /** Told of every run. It cannot fail, and is waited for. */
+  readonly onReport?: ((report: Recovered) => Effect.Effect<unknown>) | undefined
+}
+
+/**
+ * How recovery's loop runs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RecoverLoopOptions<Apps extends ReadonlyArray<AnyApp> = ReadonlyArray<AnyApp>>
+  extends RecoverOptions<Apps> {
+  /** When to look again. Defaults to about 2 seconds after each pass. */
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
+}
+
+/**
+ * One pass: each run that nobody drives is driven to its end. Of several processes that recover, one gets the run's lease;
+ * the others skip it. Fails only when the runs cannot be listed.
+ *
+ * @since 0.1.0
+ * @category recovering
+ */
+export const recoverOnce = <const Apps extends ReadonlyArray<AnyApp>>(
+  options: RecoverOptions<Apps>
+): Effect.Effect<ReadonlyArray<Recovered>, TapeError, TapeClient | AppContext<Apps[number]>> =>
+  Effect.flatMap(abandoned(options), (found) =>
+    Effect.forEach(found, ({ app, run }) => recover(options, app, run), { concurrency: parallelismOf(options) })
+  )
+
+/**
+ * Recovery as a supervised fiber of this layer's scope. Runs are driven beside the loop, so a long one holds up no other;
+ * closing the scope interrupts them, and leaves them resumable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
+  options: RecoverLoopOptions<Apps>
+): Layer.Layer<never, never, TapeClient | AppContext<Apps[number]>> =>
+  Layer.scopedDiscard(
+    Effect.gen(function* () {
+      const driven = yield* FiberMap.make<string, void>()
+      const resting = new Map<string, Rest>()
+      let silent = false
+      const pass = Effect.gen(function* () {
+        const found = yield* abandoned(options)
+        const now = yield* Clock.currentTimeMillis
+        for (const { app, run } of found) {
+          if ((yield* FiberMap.size(driven)) >= parallelismOf(options)) return
+          const { runId } = run
+          if (FiberMap.unsafeHas(driven, runId) || (resting.get(runId)?.until ?? 0) > now) continue
+          yield* FiberMap.run(
+            driven,
+            runId,
+            Effect.flatMap(recover(options, app, run), (report) => settled(resting, report))
+          )
+        }
+      })
+      return yield* pass.pipe(
+        Effect.matchCauseEffect({
+          onFailure: (cause) => {
+            if (silent) return Effect.void
+            silent = true
+            return Effect.logError("runs cannot be recovered for now", cause)
+          },
+          onSuccess: () => {
+            if (!silent) return Effect.void
+            silent = false
+            return Effect.logInfo("runs are recovered again")
+          }
+        }),
+        Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced("2 seconds"))),
+        Effect.annotateLogs({ module: "Reactors", fiber: "recover" }),
+        Effect.forkScoped
+      )
+    })
+  )
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Abandoned<R> {
+  readonly app: AnyApp<R>
+  readonly run: RunState
+}
+
+interface Rest {
+  readonly tries: number
+  readonly until: number
+}
+
+const parallelismOf = (options: RecoverOptions): number => Math.max(1, options.parallelism ?? 16)
+
+const abandoned = <const Apps extends ReadonlyArray<AnyApp>>(options: RecoverOptions<Apps>) =>
+  Effect.gen(function* () {
+    type R = AppContext<Apps[number]>
+    const tape = yield* TapeClient
+    // AppContext is what these apps need, read off their own types; a list of them widens it to unknown.
+    const apps = new Map(options.apps.map((app) => [app.name, app as AnyApp<R>]))
+    // The list has no filter: runs of other apps must not hide ours.
+    const { runs } = yield* tape.listRunsToRecover({ limit: BigInt(options.limit ?? 1000) })
+    return runs.flatMap((run): ReadonlyArray<Abandoned<R>> => {
+      const app = apps.get(run.appName)
+      return app === undefined ? [] : [{ app, run }]
+    })
+  })
+
+const recover = <R>(
+  options: RecoverOptions,
+  app: AnyApp<R>,
+  run: RunState
+): Effect.Effect<Recovered, never, R | TapeClient> =>
+  app.redrive(run.runId, { whenHeld: "fail" }).pipe(
+    Effect.exit,
+    Effect.flatMap((exit) =>
+      Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
+        ? Effect.interrupt
+        : Effect.succeed(reportOf(app.name, run.runId, exit))
+    ),
+    Effect.tap((report) => Effect.annotateLogs(told(report), { run_id: run.runId })),
+    Effect.tap((report) => options.onReport?.(report) ?? Effect.void)
+  )
+
+const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>): Recovered => {
+  if (Exit.isSuccess(exit)) return { _tag: "finished", runId, app }
+  const failure = Cause.failureOption(exit.cause)
+  if (Option.isNone(failure)) return { _tag: "crashed", runId, app, error: Cause.pretty(exit.cause) }
+  const error = failure.value
+  if (!isRunError(error)) {
+    return { _tag: "failed", runId, app, error: error instanceof Error ? error.message : String(error) }
+  }
+  return error._tag === "LeaseHeld"
+    ? { _tag: "skipped", runId, app, owner: error.owner }
+    : { _tag: "stopped", runId, app, error }
+}
+
+const isRunError = Schema.is(RunError)
+
+const told = (report: Recovered): Effect.Effect<void> => {
+  const line = `run ${report.runId} of ${report.app}`
+  switch (report._tag) {
+    case "finished":
+      return Effect.logInfo(`${line} was recovered and is finished`)
+    case "failed":
+      return Effect.logWarning(`${line} was recovered and failed: ${report.error}`)
+    case "stopped":
+      return Effect.logWarning(`${line} cannot go on: ${report.error.message}`)
+    case "crashed":
+      return Effect.logError(`${line} crashed: ${report.error}`)
+    case "skipped":
+      return Effect.logDebug(`${line} is driven by ${report.owner}`)
+  }
+}
+
+/** A run that cannot go on is asked less and less often, from 2 seconds to 5 minutes. */
+const settled = (resting: Map<string, Rest>, report: Recovered): Effect.Effect<void> =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    if (report._tag === "finished" || report._tag === "failed") {
+      resting.delete(report.runId)
+      return
+    }
+    const tries = (resting.get(report.runId)?.tries ?? 0) + 1
+    resting.set(report.runId, { tries, until: now + Math.min(2000 * 2 ** (tries - 1), 300_000) })
+  })
