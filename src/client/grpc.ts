@@ -22,7 +22,7 @@ import { requestIdKey, requestIdVersion } from "./repeat.js"
 import { oversizeSentence } from "./shape.js"
 import * as Token from "./token.js"
 import { failure, type Outgoing, type Transport, tooLateSentence } from "./transport.js"
-import { InvalidUrl, parseUrl } from "./url.js"
+import { InvalidUrl, parseUrl, withoutPassword } from "./url.js"
 
 export const make = (
   options: GrpcOptions,
@@ -124,7 +124,8 @@ const connect = (options: GrpcOptions, maxMessageBytes: number): Effect.Effect<C
   Effect.gen(function* () {
     const { tls } = options
     const url = yield* parseUrl(options.url)
-    const wrong = (reason: InvalidUrl["reason"], detail: string) => new InvalidUrl({ reason, url: options.url, detail })
+    const wrong = (reason: InvalidUrl["reason"], detail: string) =>
+      new InvalidUrl({ reason, url: withoutPassword(options.url), detail })
     if (url._tag === "Embedded") {
       return yield* wrong("NotRemote", "it names a store for an embedded engine, and a server is needed")
     }

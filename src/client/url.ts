@@ -5,23 +5,25 @@ import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 
 /**
- * A tape URL that cannot be used, and why. The message shows the accepted forms; a password in the URL is not repeated.
+ * A tape URL that cannot be used, and why. The message shows the accepted forms.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidUrl extends Schema.TaggedError<InvalidUrl>("effect-tape/Client/InvalidUrl")("InvalidUrl", {
   /**
-   * `"Syntax"`: not a tape URL. `"NotRemote"`: an embedded engine's URL where a server's is needed. `"TokenOnPlaintext"`:
-   * a bearer token would travel unencrypted. `"Tls"`: the certificates given cannot be used, or the URL has no TLS.
+   * `"Syntax"`: not a tape URL. `"NotRemote"`: an embedded engine's URL where a server's is needed, `"NotEmbedded"`: the
+   * other way round. `"TokenOnPlaintext"`: a bearer token would travel unencrypted. `"Tls"`: the certificates given
+   * cannot be used, or the URL has no TLS.
    */
-  reason: Schema.Literal("Syntax", "NotRemote", "TokenOnPlaintext", "Tls"),
+  reason: Schema.Literal("Syntax", "NotRemote", "NotEmbedded", "TokenOnPlaintext", "Tls"),
+  /** The URL, without its password. */
   url: Schema.String,
   detail: Schema.String
 }) {
   override get message(): string {
     const forms = this.reason === "Syntax" || this.reason === "NotRemote" ? `. Accepted: ${acceptedForms}` : ""
-    return `cannot use the tape URL ${JSON.stringify(withoutPassword(this.url))}: ${this.detail}${forms}`
+    return `cannot use the tape URL ${JSON.stringify(this.url)}: ${this.detail}${forms}`
   }
 }
 
@@ -55,7 +57,7 @@ export type TapeUrl =
  * @category constructors
  */
 export const parseUrl = (url: string): Either.Either<TapeUrl, InvalidUrl> => {
-  const wrong = (detail: string) => Either.left(new InvalidUrl({ reason: "Syntax", url, detail }))
+  const wrong = (detail: string) => Either.left(new InvalidUrl({ reason: "Syntax", url: withoutPassword(url), detail }))
   if (url === "") return wrong("it is empty")
   if (hasControl(url) || url.trim() !== url) return wrong("it has control characters, or blanks around it")
   const colon = url.indexOf(":")
@@ -94,13 +96,16 @@ export const parseUrl = (url: string): Either.Either<TapeUrl, InvalidUrl> => {
   }
 }
 
+/** The URL as it may be shown. */
+export const withoutPassword = (url: string): string => url.replace(/(:\/\/[^/@:]*):[^@]*@/, "$1:…@")
+
 // ---- internal ----
 
 const acceptedForms =
   "tape://host[:port], tapes://host[:port] (TLS), grpc:// and grpcs:// likewise, unix:path, sqlite:path, memory:, postgres://user@host/database"
 
 const authority = (url: string, rest: string, tls: boolean, defaultPort: string) => {
-  const wrong = (detail: string) => Either.left(new InvalidUrl({ reason: "Syntax", url, detail }))
+  const wrong = (detail: string) => Either.left(new InvalidUrl({ reason: "Syntax", url: withoutPassword(url), detail }))
   if (!rest.startsWith("//")) return wrong("two slashes must follow the scheme")
   const text = rest.slice(2)
   if (text.includes("@")) return wrong("it names a user: give a token as an option instead")
@@ -131,5 +136,3 @@ const hasControl = (text: string): boolean => {
   }
   return false
 }
-
-const withoutPassword = (url: string): string => url.replace(/(:\/\/[^/@:]*):[^@]*@/, "$1:…@")
