@@ -1,0 +1,51 @@
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+
+const program = fileURLToPath(new URL("../.build/examples/demo/main.js", import.meta.url))
+
+/** Plays the demo as `npm run demo` does; what it prints, and its exit code. */
+const play = (...args: ReadonlyArray<string>) =>
+  Effect.async<{ readonly code: number | null; readonly output: string }>((resume) => {
+    const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"] })
+    let output = ""
+    const collect = (chunk: unknown) => {
+      output += String(chunk)
+    }
+    child.stdout.on("data", collect)
+    child.stderr.on("data", collect)
+    child.on("close", (code) => resume(Effect.succeed({ code, output })))
+    return Effect.sync(() => child.kill("SIGKILL"))
+  })
+
+describe("the demo", () => {
+  for (const via of ["embedded", "serve"]) {
+    it.live(
+      `both scenes end with exactly one wire, the tape ${via}`,
+      () =>
+        Effect.gen(function* () {
+          const { code, output } = yield* play("--via", via)
+          assert.strictEqual(code, 0, output)
+          assert.match(output, /killed \(SIGKILL\)/)
+          assert.match(output, /replayed: the model was not asked again/)
+          assert.match(output, /an earlier attempt vanished: asked the bank, found W-1: CONFIRMED/)
+          assert.match(output, /the answer was lost: UNKNOWN/)
+          assert.strictEqual(output.match(/exactly one ✓/g)?.length, 2, output)
+          assert.strictEqual(output.match(/"wireId"/g)?.length, 2, output)
+        }),
+      60_000
+    )
+  }
+
+  it.live(
+    "fails when the step that asks the bank is broken: the wire is booked twice",
+    () =>
+      Effect.gen(function* () {
+        const { code, output } = yield* play("--scene", "crash-resume", "--break", "observe")
+        assert.strictEqual(code, 1, output)
+        assert.match(output, /2 wires {3}expected exactly one ✗/)
+      }),
+    60_000
+  )
+})
