@@ -4,7 +4,7 @@ import { Cause, ConfigProvider, Deferred, Effect, Exit, Fiber, Option, Schema, T
 import { Errors, TapeClient } from "effect-tape"
 import { EffectStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
-import { firstRun, ids, killedAt, leaseRunsOut, Tape, wrapped } from "./Durable.fixtures.js"
+import { firstRun, ids, keyed, killedAt, leaseRunsOut, Tape, wrapped } from "./Durable.fixtures.js"
 
 const Echo = Durable.tool("echo", {
   input: Schema.String,
@@ -335,6 +335,29 @@ describe("a tape that is away", () => {
       assert.strictEqual((yield* firstRun).status, RunStatus.RUNNING)
       yield* leaseRunsOut
       assert.strictEqual(yield* app.start(ids("i"), "x"), "x")
+    }).pipe(Effect.provide(Tape))
+  )
+})
+
+describe("trouble that the program hides", () => {
+  it.effect("is remembered: the run does not end as a success", () =>
+    Effect.gen(function* () {
+      const app = Durable.app("hiding", {
+        input: Schema.Void,
+        tools: [Echo],
+        *run() {
+          yield* Effect.catchAllCause(Echo("x"), () => Effect.void)
+          return "a success, it seems"
+        }
+      })
+      const tape = wrapped(yield* TapeClient, (rpc, request, call) =>
+        rpc === "completeEffect" && keyed("echo/0")(request)
+          ? Effect.fail(new Errors.Internal({ rpc, detail: "a bug", ids: {} }))
+          : call
+      )
+      const error = yield* Effect.flip(Effect.provideService(app.start(ids("i"), undefined), TapeClient, tape))
+      assert.instanceOf(error, Durable.TapeTrouble)
+      assert.strictEqual((yield* firstRun).status, RunStatus.RUNNING)
     }).pipe(Effect.provide(Tape))
   )
 })

@@ -317,6 +317,20 @@ describe("inline tools", () => {
     }).pipe(Effect.provide(Tape))
   )
 
+  it.effect("that somebody else declares UNKNOWN meanwhile are settled by who knows", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const Doubted = Durable.tool("doubted", {
+        input: Schema.Void,
+        output: Schema.String,
+        run: (_, { idempotencyKey, runId }) =>
+          Effect.as(Effect.orDie(tape.completeEffect({ runId, idempotencyKey, status: EffectStatus.UNKNOWN })), "done")
+      })
+      const app = Durable.app("doubting", { input: Schema.Void, tools: [Doubted], run: () => Doubted() })
+      assert.strictEqual(yield* app.start(ids("i"), undefined), "done")
+    }).pipe(Effect.provide(Tape))
+  )
+
   it.effect("that take too long count as lost answers", () =>
     Effect.gen(function* () {
       const Slow = Durable.tool("slow", {

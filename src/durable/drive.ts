@@ -125,8 +125,6 @@ const conclude = Effect.fnUntraced(function* <I, A, E, R>(
   life: Life,
   exit: Exit.Exit<A, E>
 ) {
-  // Remembered, even if the program hid the defect that told it.
-  if (life.state.stopped !== undefined) return yield* stop(life, life.state.stopped)
   if (exit._tag === "Success" || Option.isSome(Cause.failureOption(exit.cause))) yield* settleOpen(life)
   if (exit._tag === "Success") {
     if (definition.output === undefined) return yield* end(life, RunStatus.TERMINAL, exit, undefined)

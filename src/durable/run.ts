@@ -106,8 +106,11 @@ export const sealed = <A, E, R>(life: Life, inside: string, body: Effect.Effect<
   Effect.mapInputContext(body, (context: Context.Context<R>) => Context.add(context, CurrentRun, { ...life, inside }))
 
 /**
- * A call to the tape on behalf of the run. A tape that is away is waited for; what it refuses stops the run. Only for
- * calls that may be repeated.
+ * A call to the tape on behalf of the run. A tape that is away is waited for; what it refuses stops the run. Only for calls
+ * that may be repeated.
+ *
+ * A run that was told to stop makes no more calls, the one that ends it included, whatever the program did with the defect
+ * that told it.
  */
 export const ask = <A>(life: Life, call: Effect.Effect<A, TapeError>): Effect.Effect<A> =>
   Effect.suspend(() =>
