@@ -191,6 +191,33 @@ export const gates: ReadonlyArray<Scenario> = [
     )
   }),
 
+  scenario(
+    "RUL-GATE-10",
+    "P1",
+    "a parked run that awaits again stays parked, on the last gate it asked for",
+    function* (w) {
+      const runId = yield* w.run("a")
+      yield* await_(w, runId, "A")
+      assert.equal((yield* await_(w, runId, "A")).delivered, false)
+      assert.equal((yield* await_(w, runId, "B")).delivered, false)
+      const run = yield* w.getRun(runId)
+      assert.deepEqual([run.status, run.waitingOnGate], [RunStatus.WAITING, "B"])
+      yield* send(w, runId, "A")
+      assert.equal((yield* w.getRun(runId)).status, RunStatus.WAITING)
+      assert.equal((yield* send(w, runId, "B")).runStatus, RunStatus.RUNNABLE)
+    }
+  ),
+
+  scenario("RUL-GATE-11", "P1", "a run that ended while parked is not released", function* (w) {
+    const runId = yield* w.run("a")
+    yield* await_(w, runId, "g")
+    yield* w.endRun(runId, RunStatus.CANCELLED)
+    const { answer, entries } = yield* w.journaledBy(runId, send(w, runId, "g"))
+    assert.deepEqual([answer.accepted, answer.runStatus], [false, RunStatus.CANCELLED])
+    assert.deepEqual(entries, [])
+    assert.deepEqual(yield* w.recoverableIds((yield* w.now) + 3_600_000n), [])
+  }),
+
   scenario("RUL-GATE-9", "P1", "gates of one run are independent", function* (w) {
     const runId = yield* w.run("a")
     yield* send(w, runId, "A", '{"is":"A"}')

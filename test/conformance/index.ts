@@ -4,6 +4,7 @@ import { decisions } from "./decisions.js"
 import { effectRulings } from "./effectRulings.js"
 import { effects } from "./effects.js"
 import { events } from "./events.js"
+import { extremes } from "./extremes.js"
 import { gates } from "./gates.js"
 import { notYet } from "./interim.js"
 import { limits } from "./limits.js"
@@ -35,5 +36,6 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...events,
   ...subjects,
   ...limits,
+  ...extremes,
   ...notYet
 ]

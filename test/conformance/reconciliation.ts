@@ -281,6 +281,25 @@ export const reconciliation: ReadonlyArray<Scenario> = [
     }
   }),
 
+  scenario("RUL-REC-8", "P1", "open effects are listed oldest first", function* (w) {
+    const runId = yield* w.run("a")
+    for (let n = 0; n < 3; n++) {
+      const { idempotencyKey } = yield* w.effect(runId, n, "t", 0)
+      const { tsMs } = yield* w.getEffect(runId, idempotencyKey)
+      yield* eventually("the clock goes on", w.now, (now) => now > tsMs)
+    }
+    const { effects } = yield* w.tape.listPendingEffects({ limit: 10_000n })
+    assert.deepEqual(
+      effects.flatMap((row) => (row.runId === runId ? [row.decisionIndex] : [])),
+      [0n, 1n, 2n]
+    )
+    const times = effects.map((row) => row.tsMs)
+    assert.deepEqual(
+      times,
+      times.toSorted((a, b) => Number(a - b))
+    )
+  }),
+
   scenario("RUL-REC-7", "P1", "of 16 racing observers one journals, all see one outcome", function* (w) {
     const runId = yield* w.run("a")
     const key = yield* w.lost(runId, "k", { dispatchMode: EffectDispatchMode.OUTBOX })

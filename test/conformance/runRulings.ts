@@ -100,6 +100,27 @@ export const runRulings: ReadonlyArray<Scenario> = [
     assert.equal((yield* w.getRun(begun.runId)).leaseOwner, "B")
   }),
 
+  scenario("RUL-BEGINRUN-13", "P1", "if-free respects the lease of a run that is being undone", function* (w) {
+    const runId = yield* w.run("a")
+    yield* w.endRun(runId, RunStatus.COMPENSATING)
+    yield* w.resume(runId, "drainer")
+    const before = yield* w.getRun(runId)
+    const other = yield* w.beginRun("a", { leaseOwner: "B" }, ifFree)
+    assert.deepEqual([other.resumed, other.status], [true, RunStatus.COMPENSATING])
+    assert.deepEqual(yield* w.getRun(runId), before)
+  }),
+
+  scenario("RUL-BEGINRUN-14", "P0", "of 16 racing if-free begins of a free run one takes it", function* (w) {
+    const runId = yield* w.run("a", { leaseTtlMs: 1n })
+    yield* eventually("the lease expires", w.recoverableIds(), (ids) => ids.includes(runId))
+    const outcomes = yield* w.race(16, (n) => w.beginRun("a", { leaseOwner: `o${n}` }, ifFree))
+    for (const outcome of outcomes) assert.equal(outcome._tag, "Right")
+    const { leaseOwner } = yield* w.getRun(runId)
+    assert.match(leaseOwner, /^o\d+$/)
+    yield* w.beginRun("a", { leaseOwner: "late" }, ifFree)
+    assert.equal((yield* w.getRun(runId)).leaseOwner, leaseOwner)
+  }),
+
   scenario("RUL-BEGINRUN-8", "P1", "identity comes back unchanged, and a repeat does not change it", function* (w) {
     const runId = yield* w.run("a", { ...identity, leaseTtlMs: 1n })
     yield* w.beginRun("a", { tenantId: "other", scopes: ["x"], labels: {}, leaseTtlMs: 1n })
