@@ -1,7 +1,7 @@
 /**
  * The types of outbox tools, checked by the ordinary `tsc` run.
  */
-import { Effect, type Layer, Option, Schema } from "effect"
+import { Effect, type Layer, Schema } from "effect"
 import type { TapeClient } from "../../src/Client.js"
 import type { Connector } from "../../src/Connectors.js"
 import * as Durable from "../../src/Durable.js"
@@ -66,7 +66,7 @@ tool("checked", {
   semantics: "non_idempotent",
   input,
   output,
-  statusCheck: (call) => Effect.succeed(Option.some({ wireId: call.idempotencyKey }))
+  statusCheck: (call) => Effect.succeedSome({ wireId: call.idempotencyKey })
 })
 tool("undone", {
   connector: "bank.wire",
