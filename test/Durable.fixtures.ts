@@ -1,9 +1,10 @@
 /**
  * A tape in memory, clients that die at a chosen call, and counters.
  */
-import { Deferred, Effect, Fiber, Layer, Stream, TestClock } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option, Schema, Stream, TestClock } from "effect"
 import { Client, type Errors, TapeClient } from "effect-tape"
 import { Engine } from "effect-tape/engine"
+import * as Durable from "../src/Durable.js"
 
 export type TapeService = TapeClient["Type"]
 export type Rpc = keyof TapeService
@@ -123,3 +124,43 @@ export const journalOf = (run: { readonly runId: string; readonly seqCursor: big
       Effect.map((subjects) => Array.from(subjects))
     )
   )
+
+export const Echo = Durable.tool("echo", {
+  input: Schema.String,
+  output: Schema.String,
+  run: (what) => Effect.succeed(what)
+})
+
+/** A program that waits in its middle until it is let on. */
+export const gated = () =>
+  Effect.gen(function* () {
+    const reached = yield* Deferred.make<void>()
+    const go = yield* Deferred.make<void>()
+    let lives = 0
+    let interrupted = 0
+    const app = Durable.app("gated", {
+      input: Schema.String,
+      output: Schema.String,
+      tools: [Echo],
+      *run(what) {
+        lives++
+        yield* Deferred.succeed(reached, undefined)
+        yield* Effect.onInterrupt(Deferred.await(go), () => Effect.sync(() => interrupted++))
+        return yield* Echo(what)
+      }
+    })
+    return { app, go, reached, counts: () => ({ lives, interrupted }) }
+  })
+
+/** Lets fibers and the in-process tape go on until `done`; the clock stands still. */
+export const until = <A>(look: Effect.Effect<Option.Option<A>>) =>
+  Effect.gen(function* () {
+    for (let turn = 0; turn < 2000; turn++) {
+      const found = yield* look
+      if (Option.isSome(found)) return found.value
+      yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+    }
+    return yield* Effect.dieMessage("it did not happen")
+  })
+
+export const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>) => Effect.flatten(until(Fiber.poll(fiber)))

@@ -1,87 +1,12 @@
-/** A run is killed, and taken up again: what is recorded is read, what is not is done, once. */
+/** A run is killed and taken up again: what its tools did is read, what they did not do is done, once. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Option, Schedule, Schema, TestClock } from "effect"
 import { TapeClient } from "effect-tape"
 import { EffectStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
-import {
-  dedupingBank,
-  firstRun,
-  ids,
-  journalOf,
-  keyed,
-  killedAt,
-  leaseRunsOut,
-  scriptedModel,
-  Tape
-} from "./Durable.fixtures.js"
+import { dedupingBank, firstRun, ids, journalOf, keyed, killedAt, leaseRunsOut, Tape } from "./Durable.fixtures.js"
 
 class NoTruck extends Schema.TaggedError<NoTruck>()("NoTruck", { day: Schema.String }) {}
-
-const chat = (model: ReturnType<typeof scriptedModel>) =>
-  Durable.app("chat", {
-    input: Schema.Struct({ turns: Schema.Number }),
-    output: Schema.Array(Schema.String),
-    *run({ turns }) {
-      const said: Array<string> = []
-      for (let turn = 0; turn < turns; turn++) {
-        const request = `q${turn}`
-        said.push(yield* Durable.decide({ model: "m-1", request, response: Schema.String }, model.ask(request)))
-      }
-      return said
-    }
-  })
-
-describe("decisions", () => {
-  it.effect("are asked for once, over all lives of the run", () =>
-    Effect.gen(function* () {
-      const model = scriptedModel("a", "b", "c", "d")
-      const app = chat(model)
-      yield* killedAt({ rpc: "recordDecision", at: "after", nth: 2 }, app.start(ids("i"), { turns: 4 }))
-      assert.deepStrictEqual(model.asked, ["q0", "q1"])
-      yield* leaseRunsOut
-      const said = yield* app.start(ids("i"), { turns: 4 })
-      assert.deepStrictEqual(said, ["a", "b", "c", "d"])
-      assert.deepStrictEqual(model.asked, ["q0", "q1", "q2", "q3"])
-    }).pipe(Effect.provide(Tape))
-  )
-
-  it.effect("that were not recorded are asked for again", () =>
-    Effect.gen(function* () {
-      const model = scriptedModel("a", "b")
-      const app = chat(model)
-      yield* killedAt({ rpc: "recordDecision", at: "before", nth: 2 }, app.start(ids("i"), { turns: 2 }))
-      yield* leaseRunsOut
-      assert.deepStrictEqual(yield* app.start(ids("i"), { turns: 2 }), ["a", "b"])
-      assert.deepStrictEqual(model.asked, ["q0", "q1", "q1"])
-    }).pipe(Effect.provide(Tape))
-  )
-
-  it.effect("that failed leave their place to the retry", () =>
-    Effect.gen(function* () {
-      let calls = 0
-      const flaky = Effect.suspend(() => (++calls < 3 ? Effect.fail("busy" as const) : Effect.succeed("yes")))
-      const app = Durable.app("flaky", {
-        input: Schema.Struct({}),
-        *run() {
-          const first = yield* Durable.decide({ model: "m", request: 1, response: Schema.String }, flaky).pipe(
-            Effect.retry(Schedule.recurs(5))
-          )
-          const second = yield* Durable.decide({ model: "m", request: 2, response: Schema.String }, Effect.succeed("2"))
-          return [first, second]
-        }
-      })
-      assert.deepStrictEqual(yield* app.start(ids("i"), {}), ["yes", "2"])
-      const run = yield* firstRun
-      const tape = yield* TapeClient
-      const { decision } = yield* tape.getDecision({ runId: run.runId, decisionIndex: 1n })
-      assert.strictEqual(decision?.requestJson, "2")
-      // Without an output schema a finished run is replayed from its records.
-      assert.deepStrictEqual(yield* app.start(ids("i"), {}), ["yes", "2"])
-      assert.strictEqual(calls, 3)
-    }).pipe(Effect.provide(Tape))
-  )
-})
 
 const settle = (bank: ReturnType<typeof dedupingBank>, check?: (key: string) => Option.Option<{ ref: string }>) => {
   const make = <const Name extends string>(name: Name) =>
@@ -406,32 +331,6 @@ describe("inline tools", () => {
       const app = Durable.app("nested", { input: Schema.Void, tools: [Inner, Outer], run: () => Outer() })
       const exit = yield* Effect.exit(app.start(ids("i"), undefined))
       assert.isTrue(Exit.isFailure(exit) && Cause.pretty(exit.cause).includes("inside the body of outer"))
-    }).pipe(Effect.provide(Tape))
-  )
-})
-
-describe("samples", () => {
-  it.effect("see the same world in every life", () =>
-    Effect.gen(function* () {
-      const app = Durable.app("sampling", {
-        input: Schema.Void,
-        *run() {
-          const seen = [
-            (yield* Durable.now).epochMillis,
-            yield* Durable.random,
-            yield* Durable.random,
-            yield* Durable.uuid
-          ]
-          yield* Durable.decide({ model: "m", request: 0, response: Schema.Void }, Effect.void)
-          return seen
-        }
-      })
-      yield* killedAt({ rpc: "recordDecision", at: "before" }, app.start(ids("i"), undefined))
-      yield* leaseRunsOut
-      const second = yield* app.start(ids("i"), undefined)
-      assert.deepStrictEqual(second[0], 0)
-      assert.notStrictEqual(second[1], second[2])
-      assert.deepStrictEqual(yield* app.start(ids("i"), undefined), second)
     }).pipe(Effect.provide(Tape))
   )
 })
