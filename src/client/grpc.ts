@@ -29,15 +29,17 @@ export const make = (
   maxMessageBytes: number
 ): Effect.Effect<Transport, InvalidUrl, Scope.Scope> =>
   Effect.gen(function* () {
+    let honoured = false
+    let closed = false
     const { client, open } = yield* Effect.acquireRelease(connect(options, maxMessageBytes), ({ client, open }) =>
       Effect.sync(() => {
+        closed = true
         for (const call of open) call.cancel()
         client.close()
       })
     )
     const bearer =
       options.token === undefined ? undefined : yield* Token.make(options.token, options.tokenTtl ?? "5 minutes")
-    let honoured = false
 
     const unary = (method: DescMethodUnary, request: Message, call: Outgoing, authorization: string | undefined) =>
       Effect.async<Message, Errors.TapeError>((resume) => {
@@ -93,15 +95,19 @@ export const make = (
     const refused = (bearer: Token.Bearer) => (error: Errors.TapeError) =>
       error._tag === "Unauthenticated" ? bearer.refused : Effect.void
 
+    const state: Pick<Transport, "isClosed" | "requestIds"> = {
+      isClosed: () => closed,
+      requestIds: () => (honoured ? "honoured" : "unknown")
+    }
     if (bearer === undefined) {
       return {
-        requestIds: () => (honoured ? "honoured" : "unknown"),
+        ...state,
         unary: (method, request, call) => unary(method, request, call, undefined),
         stream: (method, request, call) => stream(method, request, call, undefined)
       }
     }
     return {
-      requestIds: () => (honoured ? "honoured" : "unknown"),
+      ...state,
       unary: (method, request, call) =>
         Effect.flatMap(authorized(method, request, bearer), (header) => unary(method, request, call, header)).pipe(
           Effect.tapError(refused(bearer))

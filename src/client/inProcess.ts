@@ -31,6 +31,7 @@ export const make = <S extends DescService>(handlers: Handlers<S>, maxMessageByt
 
   return {
     requestIds: () => "none",
+    isClosed: () => false,
 
     unary: (method, request, call) => {
       const handle = unaryHandler(handlers, method)

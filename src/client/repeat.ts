@@ -35,14 +35,20 @@ export const send = (
   if (isIdempotent(method, request)) {
     const attempt = (remaining: number) => transport.unary(method, request, { ...call, remaining })
     return Effect.catchTag(transport.unary(method, request, call), "Unavailable", (error) =>
-      again(attempt, () => true, until, retry, error)
+      again(attempt, () => !transport.isClosed(), until, retry, error)
     )
   }
   if (transport.requestIds() === "none") return transport.unary(method, request, call)
   const named = { ...call, metadata: { ...call.metadata, [requestIdKey]: crypto.randomUUID() } }
   const attempt = (remaining: number) => transport.unary(method, request, { ...named, remaining })
   return Effect.catchTag(transport.unary(method, request, named), "Unavailable", (error) =>
-    again(attempt, (error) => !error.maybeApplied || transport.requestIds() === "honoured", until, retry, error)
+    again(
+      attempt,
+      (error) => !transport.isClosed() && (!error.maybeApplied || transport.requestIds() === "honoured"),
+      until,
+      retry,
+      error
+    )
   )
 }
 

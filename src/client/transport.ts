@@ -35,6 +35,8 @@ export interface Transport {
    * `"unknown"` sends them without relying on them, `"honoured"` knows that a repeat gets the first answer.
    */
   readonly requestIds: () => "none" | "unknown" | "honoured"
+  /** Whether the way is closed for good, so that sending again is in vain. */
+  readonly isClosed: () => boolean
 }
 
 /** The typed error of a failed call, with the ids its request names. */

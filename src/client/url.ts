@@ -109,6 +109,7 @@ const authority = (url: string, rest: string, tls: boolean, defaultPort: string)
   if (!rest.startsWith("//")) return wrong("two slashes must follow the scheme")
   const text = rest.slice(2)
   if (text.includes("@")) return wrong("it names a user: give a token as an option instead")
+  if (!text.startsWith("[") && /:.*:/.test(text)) return wrong("an IPv6 address must be in brackets")
   const parts = /^(\[[0-9A-Fa-f:.]+\]|[^:/?#[\]\s]*)(?::(.*))?$/.exec(text)
   if (parts === null) {
     return wrong(/[/?#]/.test(text) ? "nothing may follow the host and port" : "it is not host or host:port")

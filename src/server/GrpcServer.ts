@@ -132,8 +132,8 @@ const serve = <S extends DescService>(
           "grpc.max_send_message_length": maxMessageBytes,
           // a client that vanished without a word must not keep its streams for ever
           "grpc.keepalive_time_ms": 60_000,
-          "grpc.keepalive_timeout_ms": 20_000,
-          "grpc.enable_channelz": 0
+          "grpc.keepalive_timeout_ms": 20_000
+          // channelz stays on, for 5 % of a call: without it, `forceShutdown` of grpc-js 1.14 cuts no connection
         })
         server.addService(adapter.definition, adapter.implementation)
         return server
