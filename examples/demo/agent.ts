@@ -38,7 +38,7 @@ const Main = Layer.mergeAll(
 ).pipe(
   Layer.provide(process.argv.includes("--break-observe") ? ForgetfulBank : Bank),
   Layer.provideMerge(TapeLive),
-  Layer.provide(Durable.layerSettings({ leaseTtl: "3 seconds" }))
+  Layer.provideMerge(Durable.layerSettings({ leaseTtl: "3 seconds" }))
 )
 
 const ids = { user: "u1", session: "s1", invocation: "invoice-42" }
@@ -47,7 +47,6 @@ NodeRuntime.runMain(
   Payment.start(ids, { invoice: "inv42" }).pipe(
     Effect.tap(({ wireId }) => tell({ done: wireId })),
     Effect.provide(Main),
-    Effect.provide(Durable.layerSettings({ leaseTtl: "3 seconds" })),
     Logger.withMinimumLogLevel(LogLevel.Error)
   )
 )

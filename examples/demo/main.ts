@@ -49,7 +49,7 @@ const demo = Command.make("demo", { scene, via, broken }, ({ broken, scene, via 
       const verdicts = yield* Effect.forEach(chosen, playOne)
       const passed = verdicts.filter(Boolean).length
       yield* Console.log(`\n${passed} of ${verdicts.length} scenes: exactly one wire`)
-      if (passed < verdicts.length) yield* Effect.sync(() => process.exit(1))
+      if (passed < verdicts.length) process.exitCode = 1
     })
   )
 )
