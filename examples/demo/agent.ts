@@ -33,7 +33,7 @@ const Main = Layer.mergeAll(
     claimTtl: "5 seconds",
     onOutcome: (outcome) => tell({ outcome: Outbox.describe(outcome) })
   }),
-  Reactors.layerReconcile({ tools: [WireMoney], interval: "500 millis" }),
+  Reactors.layerReconcile({ tools: [WireMoney], schedule: Schedule.spaced("500 millis") }),
   Reactors.layerRecover({ apps: [Payment], schedule: Schedule.spaced("500 millis") })
 ).pipe(
   Layer.provide(process.argv.includes("--break-observe") ? ForgetfulBank : Bank),

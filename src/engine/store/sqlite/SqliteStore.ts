@@ -53,7 +53,7 @@ const make = Effect.fnUntraced(function* (
     Effect.map(
       unlessBusy(
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          writing.transaction("begin immediate", runBatch(writing, jobs, { nowMs: BigInt(now), newId: ids.uuid }))
+          writing.transaction("begin immediate", runBatch(writing, jobs, { nowMs: wholeMs(now), newId: ids.uuid }))
         )
       ),
       ({ entries, exits }) => {
@@ -81,7 +81,7 @@ const make = Effect.fnUntraced(function* (
     url: options.url,
     write,
     read,
-    nowMs: Effect.map(Clock.currentTimeMillis, BigInt),
+    nowMs: Effect.map(Clock.currentTimeMillis, wholeMs),
     tail,
     durability: Effect.try({ try: () => File.durability(file.writer), catch: failed })
   }
@@ -92,3 +92,6 @@ const unlessBusy = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.catchIf(effect, isBusy, () => Effect.retry(effect, { while: isBusy, schedule: busyRetries }))
 
 const isBusy = (error: unknown): boolean => error instanceof StoreError && error.reason === "Busy"
+
+/** A test's clock may stand between two milliseconds. */
+const wholeMs = (ms: number): bigint => BigInt(Math.floor(ms))
