@@ -42,7 +42,7 @@ export const resuming = <A, R>(
       Stream.tapError((error) => {
         if (error._tag !== "Unavailable" || lost) return Effect.void
         lost = true
-        return Effect.logWarning(`${rpc}: the stream was lost, resuming after ${cursor}: ${error.detail}`)
+        return Effect.logWarning(`${rpc}: the stream was lost, resuming at ${cursor}: ${error.detail}`)
       })
     )
     return Stream.retry(

@@ -346,12 +346,12 @@ export const behaviour = (carrier: string, serve: Serve): void => {
       Effect.gen(function* () {
         const tape = yield* serve({
           subscribeEvents: () =>
-            Stream.map(Stream.range(1, 5_000), (seq) => create(EventEntrySchema, { seq: BigInt(seq) }))
+            Stream.map(Stream.range(1, 2_000), (seq) => create(EventEntrySchema, { seq: BigInt(seq) }))
         })
         const seqs = yield* Stream.runCollect(Stream.map(tape.subscribeEvents({}), ({ seq }) => Number(seq)))
         assert.deepStrictEqual(
           [...seqs],
-          Array.from({ length: 5_000 }, (_, i) => i + 1)
+          Array.from({ length: 2_000 }, (_, i) => i + 1)
         )
       })
     )
@@ -359,7 +359,7 @@ export const behaviour = (carrier: string, serve: Serve): void => {
     it.scopedLive("a slow reader stops the producer, and what was sent before an error still arrives", () =>
       Effect.gen(function* () {
         let produced = 0
-        const total = 20_000
+        const total = 8_000
         const tape = yield* serve({
           subscribeEvents: () =>
             Stream.range(1, total).pipe(

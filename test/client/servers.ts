@@ -65,11 +65,9 @@ export const selfSigned = Effect.acquireUseRelease(
     Effect.sync(() => {
       execFileSync(
         "openssl",
-        [
-          ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
-          ...["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost"],
-          ...["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        ],
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key.pem -out cert.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1".split(
+          " "
+        ),
         { cwd: folder, stdio: "ignore" }
       )
       return {
