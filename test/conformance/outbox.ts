@@ -232,6 +232,19 @@ export const outbox: ReadonlyArray<Scenario> = [
     )
   }),
 
+  scenario(
+    "RUL-OUT-9",
+    "P1",
+    "UNKNOWN is not settled: an attempt on an IDEMPOTENT one may set it a new time",
+    function* (w) {
+      const runId = yield* w.run("a")
+      const key = yield* w.lost(runId, "k", { semantics: EffectSemantics.IDEMPOTENT })
+      const again = yield* w.attempt(runId, key, "busy", 1n)
+      assert.deepEqual([again.status, again.dispatchAttempts, again.nextDispatchAtMs], [PENDING, 2, 1n])
+      assert.equal((yield* w.claim(runId, key, "B")).acquired, true)
+    }
+  ),
+
   scenario("RUL-OUT-8", "P1", "attempts are never capped, and past times are due at once", function* (w) {
     const runId = yield* w.run("a")
     const over = { semantics: EffectSemantics.IDEMPOTENT, dispatchMode: EffectDispatchMode.OUTBOX }

@@ -82,7 +82,9 @@ export const runs: ReadonlyArray<Scenario> = [
   scenario("RUN-10", "P1", "the owner's ResumeRun is a heartbeat", function* (w) {
     const runId = yield* w.run("a", { leaseTtlMs: 2000n })
     const before = yield* w.getRun(runId)
-    const after = yield* w.resume(runId, "drv")
+    yield* refused(w.resume(runId, "B"), "PreconditionFailed", "lease")
+    yield* eventually("the clock goes on", w.now, (now) => now > before.startedAtMs)
+    const after = yield* w.resume(runId, "drv", 2000n)
     assert.ok(after.leaseExpiresAtMs > before.leaseExpiresAtMs)
     assert.equal(after.leaseOwner, "drv")
     assert.deepEqual(yield* w.recoverableIds(before.leaseExpiresAtMs + 1n), [])

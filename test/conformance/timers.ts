@@ -5,7 +5,7 @@
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
 import { RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
-import { refused } from "./Expect.js"
+import { eventually, refused } from "./Expect.js"
 import { record, type World } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"
 
@@ -37,6 +37,7 @@ export const timers: ReadonlyArray<Scenario> = [
   scenario("TMR-03", "P0", "SetTimer is an upsert that re-arms", function* (w) {
     const runId = yield* w.run("a")
     const first = yield* set(w, runId, "t1", 12_345n)
+    yield* eventually("the clock goes on", w.now, (now) => now > first.createdAtMs)
     const second = yield* set(w, runId, "t1", 99_999n, "k2", '{"p": 2}')
     assert.equal(second.createdAtMs, first.createdAtMs)
     assert.deepEqual(ids(yield* due(w, runId, 99_998n)), [])
