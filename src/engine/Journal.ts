@@ -42,12 +42,16 @@ export const append = ({ trace, tx }: Context, run: Run, event: Event): Run => {
   return moved
 }
 
-/** Appends an entry that belongs to no run; all of these share one counter, so that (run_id, seq) is unique for them too. */
-export const appendUnowned = ({ trace, tx }: Context, event: Event): Effect.Effect<void, StoreError> =>
+/**
+ * Appends an entry that belongs to no run, and answers its seq; all of these share one counter, so that (run_id, seq)
+ * is unique for them too.
+ */
+export const appendUnowned = ({ trace, tx }: Context, event: Event): Effect.Effect<bigint, StoreError> =>
   Effect.map(tx.get(Counters, { name: "unowned_seq" }), (counter) => {
     const value = (counter?.value ?? 0n) + 1n
     tx.put(Counters, { name: "unowned_seq", value })
     tx.append(draft("", value, tx, trace, event))
+    return value
   })
 
 const draft = (runId: string, seq: bigint, tx: Transaction, trace: Trace, event: Event) => ({

@@ -18,6 +18,8 @@ import * as Obligations from "./ledgers/Obligations.js"
 import * as Outbox from "./ledgers/Outbox.js"
 import * as Runs from "./ledgers/Runs.js"
 import * as Timers from "./ledgers/Timers.js"
+import * as Values from "./ledgers/Values.js"
+import * as WatchValue from "./ledgers/values/watch.js"
 import type { StoreError } from "./StoreError.js"
 import type { Snapshot, Store } from "./store/Store.js"
 import * as Trace from "./Trace.js"
@@ -27,10 +29,6 @@ type StoreService = Context.Tag.Service<Store>
 
 /** What the engine does not answer yet. */
 type Unserved =
-  | "writeValue"
-  | "getValue"
-  | "watchValue"
-  | "deleteValue"
   | "createSession"
   | "getSession"
   | "listSessions"
@@ -110,6 +108,11 @@ const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<type
       request.claim
         ? write(call, (context) => Timers.claimDue(context, request))
         : read((snapshot, nowMs) => Timers.listDue(snapshot, request, nowMs)),
+
+    writeValue: (request, call) => write(call, (context) => Values.write(context, request)),
+    getValue: (request) => read((snapshot) => Values.get(snapshot, request)),
+    watchValue: (request) => WatchValue.watch(store, request),
+    deleteValue: (request, call) => write(call, (context) => Values.remove(context, request)),
 
     subscribeEvents: (request) => Events.all(store, request),
     subscribeBySubject: (request) => Events.bySubject(store, request)

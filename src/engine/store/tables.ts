@@ -169,6 +169,75 @@ export const Timers = Table.make("timers", {
 })
 export type Timer = Table.Row<typeof Timers>
 
+export const Values = Table.make("value_records", {
+  columns: {
+    namespace: text,
+    key: text,
+    valueJson: text,
+    version: int64,
+    tsMs: int64,
+    writer: text,
+    deleted: bool
+  },
+  key: ["namespace", "key"]
+})
+export type ValueRow = Table.Row<typeof Values>
+
+/** Which entry of the journal without a run tells of a version. `writer` is who wrote the value last. */
+export const ValueVersions = Table.make("value_versions", {
+  columns: { namespace: text, key: text, version: int64, seq: int64, writer: text },
+  key: ["namespace", "key", "version"]
+})
+
+export const Sessions = Table.make("sessions", {
+  columns: {
+    appName: text,
+    userId: text,
+    sessionId: text,
+    stateJson: text,
+    lastUpdateTimeMs: int64,
+    /** Under which its events are kept. A session that is deleted and made anew has another one. */
+    eventsId: text,
+    eventCount: int64
+  },
+  key: ["appName", "userId", "sessionId"]
+})
+export type SessionRow = Table.Row<typeof Sessions>
+
+export const SessionEvents = Table.make("session_events", {
+  columns: {
+    eventsId: text,
+    ord: int64,
+    id: text,
+    invocationId: text,
+    author: text,
+    branch: text,
+    contentJson: text,
+    actionsJson: text,
+    timestampMs: int64
+  },
+  key: ["eventsId", "ord"],
+  unique: { event: { columns: ["eventsId", "id"], where: "id <> ''" } }
+})
+export type SessionEvent = Table.Row<typeof SessionEvents>
+
+/** Events of sessions that are gone: removed bit by bit. */
+export const DiscardedEvents = Table.make("discarded_events", { columns: { eventsId: text }, key: ["eventsId"] })
+
+/** The answers to calls that named themselves, so that a repeat gets the first one. */
+export const RequestIds = Table.make("request_ids", {
+  columns: {
+    rpc: text,
+    requestId: text,
+    /** SHA-256 of the request, in hex. */
+    digest: text,
+    /** The answer's bytes, in base64. */
+    response: text,
+    createdAtMs: int64
+  },
+  key: ["rpc", "requestId"]
+})
+
 /** Counters of the whole store. */
 export const Counters = Table.make("counters", {
   columns: { name: text, value: int64 },

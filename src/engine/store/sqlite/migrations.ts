@@ -154,5 +154,64 @@ export const migrations: ReadonlyArray<string> = [
 
   create table counters (name text not null primary key, value integer not null) strict, without rowid;
   insert into counters (name, value) values ('global_seq', 0), ('unowned_seq', 0);
+  `,
+  `
+  create table value_records (
+    namespace text not null,
+    key text not null,
+    value_json text not null,
+    version integer not null,
+    ts_ms integer not null,
+    writer text not null,
+    deleted integer not null,
+    primary key (namespace, key)
+  ) strict;
+  create table value_versions (
+    namespace text not null,
+    key text not null,
+    version integer not null,
+    seq integer not null,
+    writer text not null,
+    primary key (namespace, key, version)
+  ) strict, without rowid;
+
+  create table sessions (
+    app_name text not null,
+    user_id text not null,
+    session_id text not null,
+    state_json text not null,
+    last_update_time_ms integer not null,
+    events_id text not null,
+    event_count integer not null,
+    primary key (app_name, user_id, session_id)
+  ) strict;
+  create index sessions_by_user on sessions (app_name, user_id, last_update_time_ms);
+  create index sessions_by_update on sessions (last_update_time_ms);
+  create table session_events (
+    events_id text not null,
+    ord integer not null,
+    id text not null,
+    invocation_id text not null,
+    author text not null,
+    branch text not null,
+    content_json text not null,
+    actions_json text not null,
+    timestamp_ms integer not null,
+    primary key (events_id, ord)
+  ) strict;
+  create unique index session_events_by_id on session_events (events_id, id) where id <> '';
+  create table discarded_events (events_id text not null primary key) strict, without rowid;
+
+  create table request_ids (
+    rpc text not null,
+    request_id text not null,
+    digest text not null,
+    response text not null,
+    created_at_ms integer not null,
+    primary key (rpc, request_id)
+  ) strict;
+  create index request_ids_by_age on request_ids (created_at_ms);
+
+  create index runs_compactable on runs (ended_at_ms) where compacted_at_ms = 0 and ended_at_ms > 0;
   `
 ]
