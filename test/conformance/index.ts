@@ -13,6 +13,7 @@ import { obligationRulings } from "./obligationRulings.js"
 import { obligations } from "./obligations.js"
 import { outbox } from "./outbox.js"
 import { reconciliation } from "./reconciliation.js"
+import { runEnds } from "./runEnds.js"
 import { runRulings } from "./runRulings.js"
 import { runs } from "./runs.js"
 import type { Scenario } from "./Scenario.js"
@@ -22,6 +23,7 @@ import { timers } from "./timers.js"
 export const scenarios: ReadonlyArray<Scenario> = [
   ...runs,
   ...runRulings,
+  ...runEnds,
   ...decisions,
   ...effects,
   ...effectRulings,
