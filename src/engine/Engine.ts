@@ -45,8 +45,8 @@ export const layer = (options?: EngineOptions): Layer.Layer<Engine, never, Store
   )
 
 /**
- * The engine over the store that a URL names: `sqlite:<path>`, or `memory:` for a private one that is gone with its
- * scope.
+ * The engine over the store that a URL names: `sqlite:<path>`, `memory:` for a private one that is gone with its scope,
+ * or `postgres://user:password@host:port/database`, which any number of servers may share.
  *
  * @example
  * import { Engine } from "effect-tape/engine"
@@ -57,4 +57,13 @@ export const layer = (options?: EngineOptions): Layer.Layer<Engine, never, Store
  * @category layers
  */
 export const layerUrl = (url: string, options?: EngineOptions): Layer.Layer<Engine, StoreError> =>
-  Layer.provide(layer(options), SqliteStore.layer({ url }))
+  Layer.provide(layer(options), /^postgres(?:ql)?:/.test(url) ? postgres(url) : SqliteStore.layer({ url }))
+
+/** Loaded when it is asked for: who keeps a tape in a file pays for no other driver. */
+const postgres = (url: string): Layer.Layer<Store, StoreError> =>
+  Layer.unwrapEffect(
+    Effect.map(
+      Effect.promise(() => import("./store/postgres/PostgresStore.js")),
+      (store) => store.layer({ url })
+    )
+  )

@@ -117,7 +117,8 @@ export const make = (
       if (recent.length > 2 * recentEntries) {
         recent = recent.slice(-recentEntries)
       }
-      known = last.globalSeq
+      // Another server's entries may have been announced before ours.
+      known = last.globalSeq > known ? last.globalSeq : known
       wake()
     },
     advance: (head) => {

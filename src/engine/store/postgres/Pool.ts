@@ -1,0 +1,113 @@
+/**
+ * Connections, kept open and given out one at a time.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import pg from "pg"
+import { type Failure, failureOf } from "./failure.js"
+import { type PreparedNames, type Rows, send } from "./Pipeline.js"
+import { type Command, command, prepare } from "./Statement.js"
+
+/** A connection that is ours for a while. */
+export interface Session {
+  /** Runs the commands in one round trip; the rows of each, in order. */
+  readonly run: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Rows>, Failure>
+  /** Sends a last command without waiting: the connection's next user waits for it. */
+  readonly finish: (last: Command) => void
+}
+
+export interface Pool {
+  readonly use: <A, E>(body: (session: Session) => Effect.Effect<A, E>) => Effect.Effect<A, E | Failure>
+}
+
+/** How long connecting may take. */
+export const connectMillis = 5_000
+
+export const clientConfig = (url: string): pg.ClientConfig => ({
+  connectionString: url,
+  application_name: "effect-tape",
+  connectionTimeoutMillis: connectMillis,
+  keepAlive: true,
+  keepAliveInitialDelayMillis: 10_000
+})
+
+export const make = Effect.fnUntraced(function* (
+  url: string,
+  size: number
+): Effect.fn.Return<Pool, never, Scope.Scope> {
+  // Waiting is done here: the pool's own queue would fail those who wait longer than connecting may take.
+  const permits = yield* Effect.makeSemaphore(size)
+  const pool = yield* Effect.acquireRelease(
+    Effect.sync(() => new pg.Pool({ ...clientConfig(url), max: size, idleTimeoutMillis: 60_000 })),
+    (pool) =>
+      Effect.timeoutOption(
+        Effect.promise(() => pool.end()),
+        connectMillis
+      )
+  )
+  // The pool lets go of an idle connection that dies; the next user gets another.
+  pool.on("error", () => {})
+  const prepared = new WeakMap<pg.PoolClient, PreparedNames>()
+
+  const namesOf = (client: pg.PoolClient): PreparedNames => {
+    const known = prepared.get(client)
+    if (known !== undefined) {
+      return known
+    }
+    const names: PreparedNames = new Set()
+    prepared.set(client, names)
+    // Should it fail, so does what follows.
+    send(client, names, [command(settings)], () => {})
+    return names
+  }
+
+  const acquire = Effect.async<pg.PoolClient, Failure>((resume) => {
+    pool.connect((error, client) => {
+      resume(client === undefined ? Effect.fail(failureOf(error)) : Effect.succeed(client))
+    })
+  })
+
+  return {
+    use: <A, E>(body: (session: Session) => Effect.Effect<A, E>) =>
+      permits.withPermits(1)(
+        Effect.acquireUseRelease(
+          acquire,
+          (client) => {
+            const names = namesOf(client)
+            return body({
+              run: (commands) =>
+                Effect.async((resume) => {
+                  send(client, names, commands, (error, results) => {
+                    resume(error === undefined ? Effect.succeed(results) : Effect.fail(failureOf(error)))
+                  })
+                }),
+              finish: (last) => send(client, names, [last], () => {})
+            })
+          },
+          (client) => Effect.sync(() => client.release())
+        )
+      )
+  }
+})
+
+/**
+ * What a session needs, whatever the role or the database is set to. Every list has an index that serves it, and an
+ * empty table's statistics must not talk the planner out of it. A transaction of a server that stands still is ended
+ * before those who wait for its locks give up.
+ */
+const settings = prepare(
+  `select ${Object.entries({
+    jit: "off",
+    enable_seqscan: "off",
+    enable_hashjoin: "off",
+    enable_mergejoin: "off",
+    extra_float_digits: "1",
+    idle_in_transaction_session_timeout: "5s",
+    lock_timeout: "8s",
+    statement_timeout: "20s"
+  })
+    .map(([name, value]) => `set_config('${name}', '${value}', false)`)
+    .join(", ")},
+  set_config('synchronous_commit', case current_setting('synchronous_commit') when 'off' then 'on'
+    else current_setting('synchronous_commit') end, false)`
+)

@@ -1,0 +1,331 @@
+/**
+ * One transaction on PostgreSQL, in two round trips: the rows that the calls are about to read are locked and fetched
+ * with BEGIN; what they have changed is sent with COMMIT.
+ *
+ * Several servers work on one database, so nothing may be written that another one has changed since it was read. The
+ * isolation level is READ COMMITTED, and safety comes from locks: every row that a call reads is locked (`for update`)
+ * until the end, also the rows of a select; a row that was found absent is written by a plain INSERT, so that whoever
+ * loses the race meets a unique key and runs the batch again; only a row that nobody has looked at is overwritten.
+ * (REPEATABLE READ would make every batch fail that shares the counter of global_seq with another server's.)
+ * Locks are taken table by table in a fixed order, within a table by primary key, and the counter of global_seq comes
+ * last of all, in the same round trip as COMMIT: numbers become visible in the order in which they are given.
+ */
+import * as Effect from "effect/Effect"
+import type { StoreError } from "../../StoreError.js"
+import { keyText, type Table, type Value } from "../Table.js"
+import type { Draft, Driver, RawRow } from "../Transaction.js"
+import { Counters, type Entry, Journal, Runs } from "../tables.js"
+import type { Failure } from "./failure.js"
+import type { Rows } from "./Pipeline.js"
+import type { Session } from "./Pool.js"
+import { type Memory, uniqueText, type Wanted, type Wants } from "./Prediction.js"
+import { type Command, columnsOf, command, encode, encodeArray, prepare, sqlNames, unnest } from "./Statement.js"
+import type { TableSql } from "./TableSql.js"
+
+export interface Surroundings {
+  readonly sqlOf: (table: Table) => TableSql
+  /** Where other processes listen for new entries. */
+  readonly channel: string
+  /** What became of a transaction whose COMMIT was sent and never answered. */
+  readonly outcomeOf: (transactionId: string) => Effect.Effect<"committed" | "aborted", Failure>
+  readonly toStoreError: (failure: Failure) => StoreError
+}
+
+export class PostgresBatch implements Driver {
+  /** Why the batch cannot be committed, once something has failed. */
+  failure: Failure | undefined
+  private isOver = false
+  private transactionId = ""
+  private readonly writes: Array<Command> = []
+  /** The rows as the database has them for this transaction; `undefined` is one that was looked for in vain. */
+  private readonly rows = new Map<Table, Map<string, RawRow | undefined>>()
+  private readonly found = new Map<string, RawRow | undefined>()
+
+  constructor(
+    private readonly session: Session,
+    private readonly around: Surroundings
+  ) {}
+
+  /** Opens the transaction and locks what is wanted; answers the database's clock, read once the locks are held. */
+  begin(wants: Wants): Effect.Effect<bigint, StoreError> {
+    const tables = [...wants].toSorted(([left], [right]) => (lockOrder(left) < lockOrder(right) ? -1 : 1))
+    const locks = tables.map(([table, wanted]) => this.lock(table, wanted))
+    return Effect.map(
+      this.run(() => [begin, ...locks, clock]),
+      (results) => {
+        tables.forEach(([table, wanted], index) => this.note(table, wanted, results[index + 1]!))
+        const [nowMs, transactionId] = results.at(-1)![0]!
+        this.transactionId = transactionId!
+        return BigInt(nowMs!)
+      }
+    )
+  }
+
+  get(table: Table, key: ReadonlyArray<Value>): Effect.Effect<RawRow | undefined, StoreError> {
+    const text = uniqueText(key)
+    const known = this.rowsOf(table)
+    if (known.has(text)) {
+      return Effect.succeed(known.get(text))
+    }
+    const row = Object.fromEntries(table.key.map((column, index) => [column, key[index]!]))
+    return Effect.map(this.fetch(table, { keys: new Map([[text, row]]), uniques: new Map() }), () => known.get(text))
+  }
+
+  find(table: Table, unique: string, values: ReadonlyArray<Value>): Effect.Effect<RawRow | undefined, StoreError> {
+    const text = foundText(table, unique, values)
+    if (this.found.has(text)) {
+      return Effect.succeed(this.found.get(text))
+    }
+    const uniques = new Map([[unique, new Map([[uniqueText(values), values]])]])
+    return Effect.map(this.fetch(table, { keys: new Map(), uniques }), () => this.found.get(text))
+  }
+
+  select(
+    table: Table,
+    clause: string,
+    parameters: ReadonlyArray<Value>
+  ): Effect.Effect<ReadonlyArray<RawRow>, StoreError> {
+    const { decode, select } = this.around.sqlOf(table)
+    // Entries never change: there is nothing to guard.
+    const isFixed = table === Journal
+    const query = command(select(isFixed ? clause : `${clause} for update`), parameters.map(encode))
+    return Effect.flatMap(
+      this.run(() => [...this.writes.splice(0), query]),
+      (results) => {
+        const rows = results.at(-1)!.map(decode)
+        return isFixed || rows.every((row) => this.learn(table, row)) ? Effect.succeed(rows) : this.overtaken
+      }
+    )
+  }
+
+  upsert(table: Table, rows: ReadonlyArray<RawRow>): Effect.Effect<void, StoreError> {
+    return Effect.sync(() => {
+      const { insert, update, upsert } = this.around.sqlOf(table)
+      const known = this.rowsOf(table)
+      const absent: Array<RawRow> = []
+      const unseen: Array<RawRow> = []
+      const changes = new Map<string, Array<RawRow>>()
+      for (const row of rows) {
+        const text = keyText(table.key, row)
+        const before = known.get(text)
+        if (before !== undefined) {
+          const changed = table.columnNames.filter((column) => before[column] !== row[column]).join(" ")
+          changes.set(changed, [...(changes.get(changed) ?? []), row])
+        } else {
+          ;(known.has(text) ? absent : unseen).push(row)
+        }
+        known.set(text, row)
+      }
+      for (const [names, changed] of changes) {
+        const columns = names.split(" ")
+        if (names !== "") {
+          this.writes.push(command(update(columns), columnsOf(table, [...table.key, ...columns], changed)))
+        }
+      }
+      for (const [statement, some] of [
+        [insert, absent],
+        [upsert, unseen]
+      ] as const) {
+        if (some.length > 0) {
+          // In a fixed order, because two that insert the same keys wait for each other.
+          const sorted = some.toSorted((left, right) => (keyText(table.key, left) < keyText(table.key, right) ? -1 : 1))
+          this.writes.push(command(statement, columnsOf(table, table.columnNames, sorted)))
+        }
+      }
+    })
+  }
+
+  remove(table: Table, keys: ReadonlyArray<ReadonlyArray<Value>>): Effect.Effect<void, StoreError> {
+    return Effect.sync(() => {
+      const columns = table.key.map((column, index) =>
+        encodeArray(
+          table.columns[column]!.kind,
+          keys.map((key) => key[index]!)
+        )
+      )
+      this.writes.push(command(this.around.sqlOf(table).remove, columns))
+      keys.forEach((key) => this.rowsOf(table).set(uniqueText(key), undefined))
+    })
+  }
+
+  /** The last step: everything is written, numbered and committed. */
+  append(drafts: ReadonlyArray<Draft>): Effect.Effect<ReadonlyArray<Entry>, StoreError> {
+    const count = BigInt(drafts.length)
+    const numbering = command(journal, [
+      encode(count),
+      this.around.channel,
+      ...columnsOf(Journal, draftColumns, drafts as ReadonlyArray<RawRow>)
+    ])
+    return Effect.map(this.commitWith([numbering]), (results) => {
+      const last = results?.at(-2)?.[0]?.[0]
+      // Without an answer the numbers are unknown here; whoever follows the journal reads them from the store.
+      return last === undefined
+        ? []
+        : drafts.map((draft, index) => ({ ...draft, globalSeq: BigInt(last) - count + BigInt(index + 1) }))
+    })
+  }
+
+  /** Ends the transaction, unless `append` has done so. */
+  commit(): Effect.Effect<void, StoreError> {
+    if (this.isOver) {
+      return Effect.void
+    }
+    if (this.writes.length > 0) {
+      return Effect.asVoid(this.commitWith([]))
+    }
+    // Nothing was changed: there is nothing to make durable, or to wait for.
+    return Effect.sync(() => this.abandon())
+  }
+
+  /** Lets go of the locks. */
+  abandon(): void {
+    if (!this.isOver && this.failure?.isLost !== true) {
+      this.isOver = true
+      this.session.finish(rollback)
+    }
+  }
+
+  remember(memory: Memory): void {
+    for (const [table, rows] of this.rows) {
+      for (const [key, row] of rows) {
+        if (row !== undefined) {
+          memory.keep(table, key, row)
+        }
+      }
+    }
+  }
+
+  /** Nothing when the connection was lost, and the database says that it had committed by then. */
+  private commitWith(last: ReadonlyArray<Command>): Effect.Effect<ReadonlyArray<Rows> | undefined, StoreError> {
+    return Effect.suspend(() => this.session.run([...this.writes.splice(0), ...last, commit])).pipe(
+      Effect.catchIf(
+        (failure) => failure.isLost,
+        (failure) =>
+          Effect.flatMap(this.around.outcomeOf(this.transactionId), (outcome) =>
+            outcome === "committed" ? Effect.succeed(undefined) : Effect.fail(failure)
+          )
+      ),
+      Effect.mapError((failure) => this.failed(failure)),
+      Effect.tap(() => {
+        this.isOver = true
+      })
+    )
+  }
+
+  /** The commands are collected when it runs: a flush that comes first adds to them. */
+  private run(commands: () => ReadonlyArray<Command>): Effect.Effect<ReadonlyArray<Rows>, StoreError> {
+    return Effect.mapError(
+      Effect.suspend(() => this.session.run(commands())),
+      (failure) => this.failed(failure)
+    )
+  }
+
+  private failed(failure: Failure): StoreError {
+    this.failure = failure
+    return this.around.toStoreError(failure)
+  }
+
+  private readonly overtaken: Effect.Effect<never, StoreError> = Effect.suspend(() =>
+    Effect.fail(
+      this.failed({
+        code: "40001",
+        isLost: false,
+        detail: "a row that was absent has appeared",
+        cause: undefined
+      })
+    )
+  )
+
+  private fetch(table: Table, wanted: Wanted): Effect.Effect<void, StoreError> {
+    return Effect.flatMap(
+      this.run(() => [...this.writes.splice(0), this.lock(table, wanted)]),
+      (results) => (this.note(table, wanted, results.at(-1)!) ? Effect.void : this.overtaken)
+    )
+  }
+
+  private lock(table: Table, { keys, uniques }: Wanted): Command {
+    const names = [...uniques.keys()].toSorted()
+    const values = names.flatMap((unique) => {
+      const { columns } = table.unique[unique]!
+      const wanted = [...uniques.get(unique)!.values()]
+      return columns.map((column, index) =>
+        encodeArray(
+          table.columns[column]!.kind,
+          wanted.map((each) => each[index]!)
+        )
+      )
+    })
+    return command(this.around.sqlOf(table).lock(names), [
+      ...columnsOf(table, table.key, [...keys.values()]),
+      ...values
+    ])
+  }
+
+  /** Takes in what a lock has fetched; `false` when it contradicts what was seen before. */
+  private note(table: Table, { keys, uniques }: Wanted, fetched: Rows): boolean {
+    const { decode } = this.around.sqlOf(table)
+    const rows = fetched.map((fields) => decode(fields))
+    const isConsistent = rows.every((row) => this.learn(table, row))
+    const known = this.rowsOf(table)
+    for (const key of keys.keys()) {
+      if (!known.has(key)) {
+        known.set(key, undefined)
+      }
+    }
+    for (const [unique, wanted] of uniques) {
+      const { columns } = table.unique[unique]!
+      for (const values of wanted.values()) {
+        this.found.set(foundText(table, unique, values), undefined)
+      }
+      for (const row of rows) {
+        const text = uniqueText(columns.map((column) => row[column]!))
+        if (wanted.has(text)) {
+          this.found.set(`${table.name}\u0000${unique}\u0000${text}`, row)
+        }
+      }
+    }
+    return isConsistent
+  }
+
+  private learn(table: Table, row: RawRow): boolean {
+    const text = keyText(table.key, row)
+    const known = this.rowsOf(table)
+    const isConsistent = !known.has(text) || known.get(text) !== undefined
+    known.set(text, row)
+    return isConsistent
+  }
+
+  private rowsOf(table: Table): Map<string, RawRow | undefined> {
+    let rows = this.rows.get(table)
+    if (rows === undefined) {
+      rows = new Map()
+      this.rows.set(table, rows)
+    }
+    return rows
+  }
+}
+
+const foundText = (table: Table, unique: string, values: ReadonlyArray<Value>): string =>
+  `${table.name}\u0000${unique}\u0000${uniqueText(values)}`
+
+/** Runs first, since nearly every call begins with one; the counters, which all calls share, last. */
+const lockOrder = (table: Table): string => (table === Runs ? "0" : table === Counters ? "2" : `1${table.name}`)
+
+const begin = command(prepare("begin isolation level read committed read write"))
+const commit = command(prepare("commit"))
+const rollback = command(prepare("rollback"))
+const clock = command(
+  prepare("select floor(extract(epoch from clock_timestamp()) * 1000)::int8, pg_current_xact_id()::text")
+)
+
+const draftColumns = Journal.columnNames.filter((column) => column !== "globalSeq")
+
+const journal = prepare(
+  `with taken as (update counters set value = value + $1::int8 where name = 'global_seq' returning value),
+     written as (
+       insert into journal (global_seq, ${sqlNames(draftColumns)})
+       select taken.value - $1::int8 + v.place, ${draftColumns.map((_, index) => `v.v${index + 1}`).join(", ")}
+         from taken, ${unnest(Journal, draftColumns, "v", { first: 3, place: "place" })}
+     )
+   select value, pg_notify($2, value::text) from taken`
+)

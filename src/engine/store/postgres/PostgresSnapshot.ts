@@ -1,0 +1,64 @@
+/**
+ * Reads of one state: the transaction begins with the first of them, in the same round trip.
+ */
+import * as Effect from "effect/Effect"
+import type { StoreError } from "../../StoreError.js"
+import type { Table, Value } from "../Table.js"
+import type { Driver, RawRow } from "../Transaction.js"
+import type { Failure } from "./failure.js"
+import type { Rows } from "./Pipeline.js"
+import type { Session } from "./Pool.js"
+import { type Command, command, encode, prepare } from "./Statement.js"
+import type { TableSql } from "./TableSql.js"
+
+export class PostgresSnapshot implements Pick<Driver, "get" | "find" | "select"> {
+  private hasBegun = false
+
+  constructor(
+    private readonly session: Session,
+    private readonly sqlOf: (table: Table) => TableSql,
+    private readonly failed: (failure: Failure) => StoreError
+  ) {}
+
+  readonly head: Effect.Effect<bigint, StoreError> = Effect.suspend(() =>
+    Effect.map(this.query(head), ([row]) => BigInt(row?.[0] ?? 0))
+  )
+
+  get(table: Table, key: ReadonlyArray<Value>): Effect.Effect<RawRow | undefined, StoreError> {
+    const { decode, get } = this.sqlOf(table)
+    return Effect.map(this.query(command(get, key.map(encode))), ([row]) => row && decode(row))
+  }
+
+  find(table: Table, unique: string, values: ReadonlyArray<Value>): Effect.Effect<RawRow | undefined, StoreError> {
+    const { decode, find } = this.sqlOf(table)
+    return Effect.map(this.query(command(find(unique), values.map(encode))), ([row]) => row && decode(row))
+  }
+
+  select(
+    table: Table,
+    clause: string,
+    parameters: ReadonlyArray<Value>
+  ): Effect.Effect<ReadonlyArray<RawRow>, StoreError> {
+    const { decode, select } = this.sqlOf(table)
+    return Effect.map(this.query(command(select(clause), parameters.map(encode))), (rows) => rows.map(decode))
+  }
+
+  /** Not waited for: nothing was changed. */
+  end(): void {
+    if (this.hasBegun) {
+      this.session.finish(commit)
+    }
+  }
+
+  private query(query: Command): Effect.Effect<Rows, StoreError> {
+    return Effect.suspend(() => {
+      const commands = this.hasBegun ? [query] : [begin, query]
+      this.hasBegun = true
+      return Effect.map(Effect.mapError(this.session.run(commands), this.failed), (results) => results.at(-1)!)
+    })
+  }
+}
+
+const begin = command(prepare("begin isolation level repeatable read read only"))
+const commit = command(prepare("commit"))
+const head = command(prepare("select value from counters where name = 'global_seq'"))

@@ -1,0 +1,223 @@
+/**
+ * A tape in a PostgreSQL database, which any number of servers may share.
+ */
+import { performance } from "node:perf_hooks"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { Ids } from "../../Ids.js"
+import { StoreError } from "../../StoreError.js"
+import { type Durability, type Snapshot, Store } from "../Store.js"
+import * as Tail from "../Tail.js"
+import { type Job, readerOf, runBatch } from "../Transaction.js"
+import type { Entry } from "../tables.js"
+import * as Writer from "../Writer.js"
+import { type Failure, failureOf, isConflict, isOfOneCall, toStoreError, withoutPassword } from "./failure.js"
+import * as Listener from "./Listener.js"
+import { check, migrate } from "./migrations.js"
+import * as Pool from "./Pool.js"
+import { PostgresBatch, type Surroundings } from "./PostgresBatch.js"
+import { PostgresSnapshot } from "./PostgresSnapshot.js"
+import { Memory, predict } from "./Prediction.js"
+import { command, prepare } from "./Statement.js"
+import * as TableSql from "./TableSql.js"
+
+export interface Options {
+  /** `postgres://user:password@host:port/database`, with the parameters that libpq knows. */
+  readonly url: string
+}
+
+export const layer = (options: Options): Layer.Layer<Store, StoreError> => Layer.scoped(Store, make(options))
+
+/** Connections that read, for a server; one more writes, and one listens. */
+const readers = 8
+
+/** How often the journal's head is looked up in case a notification was missed. */
+const safetyPoll = "1 second"
+
+/** For batches that met another server's: it is done within milliseconds. */
+const conflictRetries = Schedule.exponential("2 millis", 1.6).pipe(
+  Schedule.jittered,
+  Schedule.intersect(Schedule.recurs(10))
+)
+
+/** For a COMMIT without an answer: long enough for a restart of the database, short enough for those who wait. */
+const outcomeRetries = Schedule.spaced("100 millis").pipe(Schedule.upTo("5 seconds"))
+
+const make = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<Context.Tag.Service<Store>, StoreError, Scope.Scope> {
+  const url = withoutPassword(options.url)
+  const ids = yield* Ids
+  const toError = (failure: Failure) => toStoreError(url, failure)
+  const asStoreError = (error: StoreError | Failure) => (error instanceof StoreError ? error : toError(error))
+  const writing = yield* Pool.make(options.url, 1)
+  const reading = yield* Pool.make(options.url, readers)
+  const channel = yield* Effect.mapError(Effect.zipRight(migrate(writing, url), check(writing, url)), asStoreError)
+
+  const sqlOf = TableSql.memoized(TableSql.make)
+  const memory = new Memory()
+  const clock = new DatabaseClock()
+
+  const read = <A, E>(body: (snapshot: Snapshot) => Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> => {
+    const attempt = (isLast: boolean): Effect.Effect<A, E | StoreError> =>
+      Effect.suspend(() => {
+        let wasLost = false
+        const once = reading.use((session) => {
+          const snapshot = new PostgresSnapshot(session, sqlOf, (failure) => {
+            wasLost = failure.isLost
+            return toError(failure)
+          })
+          return body({ ...readerOf(snapshot), head: snapshot.head }).pipe(
+            Effect.mapError((error) => ({ error })),
+            Effect.ensuring(Effect.sync(() => snapshot.end()))
+          )
+        })
+        return Effect.catchAll(once, (failed) => {
+          if ("error" in failed) {
+            // A connection may have died while it was idle; another one will do.
+            return wasLost && !isLast ? attempt(true) : Effect.fail(failed.error)
+          }
+          return Effect.fail(toError(failed))
+        })
+      })
+    return attempt(false)
+  }
+
+  const tail = Tail.make(yield* read((snapshot) => snapshot.head), read)
+
+  const outcomeOf: Surroundings["outcomeOf"] = (transactionId) =>
+    reading
+      .use((session) => session.run([command(outcome, [transactionId])]))
+      .pipe(
+        Effect.flatMap(([rows]) => {
+          const status = rows?.[0]?.[0]
+          return status === "committed" || status === "aborted"
+            ? Effect.succeed<"committed" | "aborted">(status)
+            : Effect.fail(failureOf(new Error(`the transaction is ${status ?? "forgotten"}`)))
+        }),
+        Effect.retry(outcomeRetries),
+        Effect.mapError(
+          (failure): Failure => ({
+            ...failure,
+            isAmbiguous: true,
+            detail: `the connection was lost during COMMIT, and its outcome is unknown: ${failure.detail}`
+          })
+        )
+      )
+
+  const surroundings: Surroundings = { sqlOf, channel, outcomeOf, toStoreError: toError }
+
+  interface Outcome {
+    readonly exits: ReadonlyArray<Exit.Exit<unknown, unknown>>
+    readonly entries: ReadonlyArray<Entry>
+  }
+
+  const attempt = (jobs: ReadonlyArray<Job>): Effect.Effect<Outcome, Failure> =>
+    writing.use((session) => {
+      const batch = new PostgresBatch(session, surroundings)
+      return Effect.gen(function* () {
+        const nowMs = yield* batch.begin(yield* predict(jobs, memory, clock.now()))
+        clock.set(nowMs)
+        const done = yield* runBatch(batch, jobs, { nowMs, newId: ids.uuid })
+        yield* batch.commit()
+        batch.remember(memory)
+        return done
+      }).pipe(
+        Effect.mapError((error) => batch.failure ?? failureOf(error)),
+        Effect.ensuring(Effect.sync(() => batch.abandon()))
+      )
+    })
+
+  const apply = (jobs: ReadonlyArray<Job>): Effect.Effect<Outcome, Failure> =>
+    attempt(jobs).pipe(
+      // Nothing was committed: a connection that died while it was idle is no reason to refuse a call.
+      Effect.retry({ times: 1, while: (failure) => failure.isLost && failure.isAmbiguous !== true }),
+      Effect.retry({ schedule: conflictRetries, while: isConflict })
+    )
+
+  const transact = (jobs: ReadonlyArray<Job>): Effect.Effect<ReadonlyArray<Exit.Exit<unknown, unknown>>, StoreError> =>
+    apply(jobs).pipe(
+      Effect.map(({ entries, exits }) => {
+        tail.publish(entries)
+        return exits
+      }),
+      Effect.catchAll((failure) =>
+        jobs.length > 1 && (isConflict(failure) || isOfOneCall(failure))
+          ? Effect.forEach(jobs, (job) =>
+              Effect.match(transact([job]), {
+                onFailure: Exit.fail,
+                onSuccess: ([exit]) => exit ?? Exit.die("a job without an exit")
+              })
+            )
+          : Effect.fail(toError(failure))
+      )
+    )
+
+  const closed = new StoreError({ reason: "Closed", url, detail: "the store has been closed" })
+  yield* Effect.addFinalizer(() => Effect.sync(() => tail.close(closed)))
+  const { write } = yield* Writer.make({ transact, closed })
+
+  const catchUp = read((snapshot) => snapshot.head).pipe(
+    Effect.map((head) => tail.advance(head)),
+    Effect.ignore
+  )
+  yield* Listener.listen({
+    url: options.url,
+    channel,
+    onNotification: (payload) => {
+      if (/^\d+$/.test(payload)) {
+        tail.advance(BigInt(payload))
+      }
+    },
+    catchUp
+  })
+  yield* catchUp.pipe(
+    Effect.when(() => tail.isWatched()),
+    Effect.repeat(Schedule.spaced(safetyPoll)),
+    Effect.interruptible,
+    Effect.forkScoped
+  )
+
+  return {
+    url,
+    write,
+    read,
+    nowMs: Effect.sync(() => clock.now()),
+    tail,
+    durability: Effect.mapError(
+      writing.use((session) => Effect.map(session.run([command(durability)]), ([rows]) => toDurability(rows![0]!))),
+      toError
+    )
+  }
+})
+
+/**
+ * The database's clock as this server knows it: heard with every batch, and carried on by a clock that nobody sets.
+ * Only lists of what is due use it; whether a lease has run out is judged by the database's own answer.
+ */
+class DatabaseClock {
+  private heardMs = BigInt(Date.now())
+  private at = performance.now()
+
+  set(nowMs: bigint): void {
+    this.heardMs = nowMs
+    this.at = performance.now()
+  }
+
+  now(): bigint {
+    return this.heardMs + BigInt(Math.floor(performance.now() - this.at))
+  }
+}
+
+const outcome = prepare("select coalesce(pg_xact_status($1::text::xid8), 'forgotten')")
+
+const durability = prepare("select current_setting('fsync'), current_setting('synchronous_commit')")
+
+const toDurability = ([fsync, synchronousCommit]: ReadonlyArray<string>): Durability => ({
+  journalMode: "wal",
+  synchronous: fsync === "off" ? 0 : synchronousCommit === "off" ? 1 : 2
+})

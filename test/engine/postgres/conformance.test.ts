@@ -1,0 +1,20 @@
+import { layer } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import { Client } from "effect-tape"
+import { Engine } from "effect-tape/engine"
+import { scenarios } from "../../conformance/index.js"
+import { Probe } from "../../conformance/Scenario.js"
+import * as Postgres from "../../support/Postgres.js"
+
+const tape = Layer.effectContext(
+  Effect.map(Engine.Engine, (engine) => {
+    const client = Client.fromHandlers(engine)
+    return Context.make(Client.TapeClient, client).pipe(Context.add(Probe, { connect: Effect.succeed(client) }))
+  })
+).pipe(Layer.provide(Postgres.layerEngine), Layer.provide(Postgres.layer()))
+
+layer(tape, { excludeTestServices: true })("in-process, PostgreSQL", (it) => {
+  for (const scenario of scenarios) {
+    it.effect(`${scenario.id} · ${scenario.title}`, () => scenario.run)
+  }
+})
