@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope, Stream } from "effect"
 import * as Client from "../../src/Client.js"
+import type { TapeError } from "../../src/Errors.js"
 import { BudgetStateSchema, EventEntrySchema, RunStateSchema } from "../../src/gen/tape/v1/tape_pb.js"
 import type { Call } from "../../src/Handlers.js"
 import { Refusal } from "../../src/Handlers.js"
@@ -135,33 +136,37 @@ describe("the gRPC client", () => {
       const { append, handlers } = journal()
       const server = yield* startable(handlers)
       yield* server.start
-      const layer = Client.layerGrpc({ url: server.url })
       const total = 600
-      const last = (
-        stream: Stream.Stream<{ readonly globalSeq: bigint; readonly seq: bigint }, unknown, Client.TapeClient>
-      ) =>
-        Stream.runCollect(Stream.take(stream, total)).pipe(Effect.map((all) => [...all].map(({ seq }) => Number(seq))))
+      const read = [[], [], []] as ReadonlyArray<Array<number>>
+      const take = (
+        into: number,
+        stream: Stream.Stream<{ readonly seq: bigint }, TapeError, Client.TapeClient>
+      ): Effect.Effect<void, TapeError, Client.TapeClient> =>
+        Stream.runForEach(Stream.take(stream, total), ({ seq }) => Effect.sync(() => read[into]?.push(Number(seq))))
       const tails = yield* Effect.fork(
         Effect.all(
           [
-            last(Client.tailBySubject({ subjectPattern: "/**" })),
-            last(Client.tailEvents({ fromTsMs: 1n })),
-            last(Client.tailRun({ runId: "r" }))
+            take(0, Client.tailBySubject({ subjectPattern: "/**" })),
+            take(1, Client.tailEvents({ fromTsMs: 1n })),
+            take(2, Client.tailRun({ runId: "r" }))
           ],
           { concurrency: "unbounded" }
-        ).pipe(Effect.provide(layer))
+        ).pipe(Effect.provide(Client.layerGrpc({ url: server.url })))
       )
-      for (let round = 0; round < 4; round++) {
+      for (const round of [1, 2, 3]) {
         yield* append(150)
-        if (round < 3) {
-          yield* Effect.sleep("30 millis")
-          yield* server.kill
-          yield* append(0)
-          yield* server.start
-        }
+        // each tail is in the midst of it when the server goes
+        yield* Effect.suspend(() => Effect.succeed(read.every(({ length }) => length > 175 * (round - 1) + 10))).pipe(
+          Effect.repeat({ until: (amidst) => amidst, schedule: Schedule.spaced("2 millis") })
+        )
+        yield* server.kill
+        yield* append(25)
+        yield* server.start
       }
+      yield* append(75)
+      yield* Fiber.join(tails)
       const expected = Array.from({ length: total }, (_, i) => i + 1)
-      assert.deepStrictEqual(yield* Fiber.join(tails), [expected, expected, expected])
+      assert.deepStrictEqual(read, [expected, expected, expected])
     })
   )
 
