@@ -17,6 +17,7 @@ import * as Gates from "./ledgers/Gates.js"
 import * as Obligations from "./ledgers/Obligations.js"
 import * as Outbox from "./ledgers/Outbox.js"
 import * as Runs from "./ledgers/Runs.js"
+import * as Sessions from "./ledgers/Sessions.js"
 import * as Timers from "./ledgers/Timers.js"
 import * as Values from "./ledgers/Values.js"
 import * as WatchValue from "./ledgers/values/watch.js"
@@ -29,11 +30,6 @@ type StoreService = Context.Tag.Service<Store>
 
 /** What the engine does not answer yet. */
 type Unserved =
-  | "createSession"
-  | "getSession"
-  | "listSessions"
-  | "deleteSession"
-  | "appendEvent"
   | "registerReaction"
   | "deregisterReaction"
   | "listReactions"
@@ -113,6 +109,12 @@ const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<type
     getValue: (request) => read((snapshot) => Values.get(snapshot, request)),
     watchValue: (request) => WatchValue.watch(store, request),
     deleteValue: (request, call) => write(call, (context) => Values.remove(context, request)),
+
+    createSession: (request, call) => write(call, (context) => Sessions.make(context, request)),
+    getSession: (request) => read((snapshot) => Sessions.get(snapshot, request)),
+    listSessions: (request) => read((snapshot) => Sessions.list(snapshot, request)),
+    deleteSession: (request, call) => write(call, (context) => Sessions.remove(context, request)),
+    appendEvent: (request, call) => write(call, (context) => Sessions.append(context, request)),
 
     subscribeEvents: (request) => Events.all(store, request),
     subscribeBySubject: (request) => Events.bySubject(store, request)

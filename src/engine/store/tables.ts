@@ -222,7 +222,10 @@ export const SessionEvents = Table.make("session_events", {
 export type SessionEvent = Table.Row<typeof SessionEvents>
 
 /** Events of sessions that are gone: removed bit by bit. */
-export const DiscardedEvents = Table.make("discarded_events", { columns: { eventsId: text }, key: ["eventsId"] })
+export const DiscardedEvents = Table.make("discarded_events", {
+  columns: { eventsId: text, discardedAtMs: int64 },
+  key: ["eventsId"]
+})
 
 /** The answers to calls that named themselves, so that a repeat gets the first one. */
 export const RequestIds = Table.make("request_ids", {

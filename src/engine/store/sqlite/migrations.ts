@@ -200,7 +200,10 @@ export const migrations: ReadonlyArray<string> = [
     primary key (events_id, ord)
   ) strict;
   create unique index session_events_by_id on session_events (events_id, id) where id <> '';
-  create table discarded_events (events_id text not null primary key) strict, without rowid;
+  create table discarded_events (
+    events_id text not null primary key,
+    discarded_at_ms integer not null
+  ) strict, without rowid;
 
   create table request_ids (
     rpc text not null,
