@@ -250,7 +250,7 @@ describe("the gRPC client with TLS", () => {
   it.scopedLive("fails with Unauthenticated where no token can be had, and tries again", () =>
     Effect.gen(function* () {
       let minted = 0
-      const token = Effect.suspend(() => Effect.fail(new Error(`no identity ${++minted}`)))
+      const token = Effect.suspend(() => Effect.fail({ message: `no identity ${++minted}` }))
       const tape = yield* Client.makeGrpc({ url: "tapes://localhost:1", token })
       for (const attempt of [1, 2]) {
         const error = yield* Effect.flip(tape.getRun({ runId: "r" }))
