@@ -79,6 +79,35 @@ export const subjects: ReadonlyArray<Scenario> = [
     }
   }),
 
+  scenario(
+    "EVT-03-VALUES",
+    "P0",
+    "a pattern narrows the stream to one namespace, changes and deletions apart",
+    function* (w) {
+      const from = yield* w.position
+      const [treasury, other] = [`treasury-${w.id}`, `other-${w.id}`]
+      const write = (namespace: string, key: string) =>
+        w.tape.writeValue({ namespace, key, valueJson: "1", ifVersion: -1n, writer: "w" })
+      yield* write(treasury, "a")
+      yield* write(other, "a")
+      yield* w.tape.deleteValue({ namespace: treasury, key: "a" })
+      yield* write(treasury, "last")
+      const last = `/tape/value/changed/${treasury}/last`
+      const changed = yield* w.bySubject(`/tape/value/changed/${treasury}/**`, from, (entry) => entry.subject === last)
+      assert.deepEqual(
+        changed.map((entry) => entry.subject),
+        [`/tape/value/changed/${treasury}/a`, last]
+      )
+      const all = yield* w.bySubject(`/tape/value/*/${treasury}/*`, from, (entry) => entry.subject === last)
+      assert.deepEqual(
+        all.map((entry) => entry.subject),
+        [`/tape/value/changed/${treasury}/a`, `/tape/value/deleted/${treasury}/a`, last]
+      )
+      assert.deepEqual(new Set(all.map((entry) => entry.runId)), new Set([""]))
+      assert.equal(new Set(all.map((entry) => entry.seq)).size, 3, "(run_id, seq) is unique for them too")
+    }
+  ),
+
   scenario("RUL-SUBJECT-1", "P0", "the encoding of one dimension", function* (w) {
     const table = [
       ["a/b", "a%2Fb"],
