@@ -31,7 +31,7 @@ export const notYet: ReadonlyArray<Scenario> = [
 
   interim("HALF-RCT", "reactions and tasks are served, or say plainly that they are not", function* ({ tape }) {
     yield* plain([
-      tape.registerReaction({ subjectPattern: "/tape/**", handlerKind: 2 }),
+      tape.registerReaction({ reactionId: "r", subjectPattern: "/tape/none", handlerKind: 2 }),
       tape.deregisterReaction({ reactionId: "r" }),
       tape.listReactions({}),
       tape.claimTasks({ reactionId: "r", owner: "o" }),
