@@ -10,6 +10,7 @@ import { type Call, type Handlers, Refusal } from "../Handlers.js"
 import * as Events from "./Events.js"
 import type * as Journal from "./Journal.js"
 import * as Budgets from "./ledgers/Budgets.js"
+import * as Compaction from "./ledgers/Compaction.js"
 import type { Answer } from "./ledgers/common.js"
 import * as Decisions from "./ledgers/Decisions.js"
 import * as Effects from "./ledgers/Effects.js"
@@ -37,8 +38,6 @@ type Unserved =
   | "completeTask"
   | "nackTask"
   | "listTasks"
-  | "listCompactableRuns"
-  | "compactRun"
 
 export const make = (store: StoreService, policy: Effects.Policy): Handlers<typeof Tape> =>
   guarded(served(store, policy))
@@ -115,6 +114,9 @@ const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<type
     listSessions: (request) => read((snapshot) => Sessions.list(snapshot, request)),
     deleteSession: (request, call) => write(call, (context) => Sessions.remove(context, request)),
     appendEvent: (request, call) => write(call, (context) => Sessions.append(context, request)),
+
+    listCompactableRuns: (request) => read((snapshot, nowMs) => Compaction.listCompactable(snapshot, request, nowMs)),
+    compactRun: (request, call) => write(call, (context) => Compaction.compact(context, request)),
 
     subscribeEvents: (request) => Events.all(store, request),
     subscribeBySubject: (request) => Events.bySubject(store, request)

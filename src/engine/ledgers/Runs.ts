@@ -269,7 +269,7 @@ const subjectOf = (run: Run, verb: string): string =>
 /** The scopes that a run was granted. */
 export const scopesOf = (run: Run): ReadonlyArray<string> => JSON.parse(run.scopesJson)
 
-const toState = (run: Run): MessageShape<typeof RunStateSchema> => {
+export const toState = (run: Run): MessageShape<typeof RunStateSchema> => {
   const { compactedAtMs: _, detailJson: __, labelsJson, scopesJson: ___, ...state } = run
   return create(RunStateSchema, { ...state, scopes: [...scopesOf(run)], labels: JSON.parse(labelsJson) })
 }
