@@ -10,9 +10,9 @@ const { status, stdout, stderr } = spawnSync(
 
 let report
 try {
-  report = JSON.parse(stdout)
+  report = JSON.parse(stdout ?? "")
 } catch {
-  console.error(`effect-tsgo gave no report (exit ${status}):\n${stdout}${stderr}`)
+  console.error(`effect-tsgo gave no report (exit ${status}):\n${stdout ?? ""}${stderr ?? ""}`)
   process.exit(1)
 }
 
