@@ -50,5 +50,12 @@ const serve = (options: { readonly listen: string; readonly store: string }): Ef
     setLogVerbosity(logVerbosity.NONE)
     return yield* Effect.flatMap(GrpcServer.GrpcServer, ({ address }) =>
       Effect.zipRight(Console.log(`tape listening on ${address} (${withoutPassword(store)})`), Effect.never)
-    ).pipe(Effect.provide(Layer.provide(GrpcServer.layer({ listen, handlers: Engine.Engine }), Engine.layerUrl(store))))
+    ).pipe(
+      Effect.provide(
+        Layer.provide(
+          GrpcServer.layer({ listen, handlers: Engine.Engine, responseMetadata: Engine.responseMetadata }),
+          Engine.layerUrl(store)
+        )
+      )
+    )
   })

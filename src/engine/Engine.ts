@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Tape } from "../gen/tape/v1/tape_pb.js"
 import type { Handlers } from "../Handlers.js"
+import * as Requests from "./ledgers/Requests.js"
 import * as Service from "./Service.js"
 import type { StoreError } from "./StoreError.js"
 import { Store } from "./store/Store.js"
@@ -22,7 +23,19 @@ import * as SqliteStore from "./store/sqlite/SqliteStore.js"
 export interface EngineOptions {
   /** Whether a non-idempotent effect must name a scope that its run was granted. Defaults to `false`. */
   readonly requireScope?: boolean | undefined
+  /** The largest request, in bytes; the server and the client have limits of their own. Defaults to 4 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** The most rows that a list answers, whatever limit is asked for: 500 to 10,000. Defaults to 10,000. */
+  readonly maxListed?: number | undefined
 }
+
+/**
+ * Metadata for a server to send with every answer: it tells clients that request ids are honoured.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const responseMetadata = { [Requests.header]: "v1" } as const
 
 /**
  * The engine: an implementation of the service, to be used in-process or put on the wire.
@@ -39,9 +52,15 @@ export class Engine extends Context.Tag("effect-tape/engine/Engine")<Engine, Han
  * @category layers
  */
 export const layer = (options?: EngineOptions): Layer.Layer<Engine, never, Store> =>
-  Layer.effect(
+  Layer.scoped(
     Engine,
-    Effect.map(Store, (store) => Service.make(store, { requireScope: options?.requireScope ?? false }))
+    Effect.flatMap(Store, (store) =>
+      Service.make(store, {
+        requireScope: options?.requireScope ?? false,
+        maxMessageBytes: options?.maxMessageBytes ?? 4 * 1024 * 1024,
+        maxListed: Math.min(Math.max(options?.maxListed ?? 10_000, 500), 10_000)
+      })
+    )
   )
 
 /**

@@ -1,9 +1,10 @@
 /**
  * The service `tape.v1`, call by call: which ledger answers, and whether it reads or writes.
  */
-import type { Message } from "@bufbuild/protobuf"
+import type { DescMessage, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Tape } from "../gen/tape/v1/tape_pb.js"
 import { type Call, type Handlers, Refusal } from "../Handlers.js"
@@ -17,17 +18,21 @@ import * as Effects from "./ledgers/Effects.js"
 import * as Gates from "./ledgers/Gates.js"
 import * as Obligations from "./ledgers/Obligations.js"
 import * as Outbox from "./ledgers/Outbox.js"
+import * as Requests from "./ledgers/Requests.js"
 import * as Runs from "./ledgers/Runs.js"
 import * as Sessions from "./ledgers/Sessions.js"
 import * as Timers from "./ledgers/Timers.js"
 import * as Values from "./ledgers/Values.js"
 import * as WatchValue from "./ledgers/values/watch.js"
+import * as Housekeeping from "./retention/housekeeping.js"
 import type { StoreError } from "./StoreError.js"
 import type { Snapshot, Store } from "./store/Store.js"
 import * as Trace from "./Trace.js"
 import * as Validate from "./Validate.js"
 
 type StoreService = Context.Tag.Service<Store>
+
+const rpcs = Tape.method
 
 /** What the engine does not answer yet. */
 type Unserved =
@@ -39,13 +44,37 @@ type Unserved =
   | "nackTask"
   | "listTasks"
 
-export const make = (store: StoreService, policy: Effects.Policy): Handlers<typeof Tape> =>
-  guarded(served(store, policy))
+export interface Settings extends Effects.Policy {
+  /** The largest request, in bytes. */
+  readonly maxMessageBytes: number
+  /** The most that a list answers, at least 500. */
+  readonly maxListed: number
+}
 
-const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<typeof Tape>, Unserved> => {
+export const make = (
+  store: StoreService,
+  settings: Settings
+): Effect.Effect<Handlers<typeof Tape>, never, Scope.Scope> =>
+  Effect.map(Housekeeping.make(store), (housekeeping) => guarded(served(store, settings, housekeeping), settings))
+
+const served = (
+  store: StoreService,
+  settings: Settings,
+  housekeeping: Housekeeping.Housekeeping
+): Omit<Handlers<typeof Tape>, Unserved> => {
   const write = <A>(call: Call, ledger: (context: Journal.Context) => Answer<A>): Effect.Effect<A, Refusal> => {
     const trace = Trace.fromCall(call)
     return settled(store.write((tx) => ledger({ tx, trace })))
+  }
+  /** A write that is not idempotent by nature: a call that names itself is applied once. */
+  const once = <I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageShape<I>,
+    call: Call,
+    ledger: (context: Journal.Context) => Answer<MessageShape<O>>
+  ): Effect.Effect<MessageShape<O>, Refusal> => {
+    const answer = write(call, Requests.once(method, request, call, ledger))
+    return call.metadata[Requests.header] === undefined ? answer : Effect.zipLeft(answer, housekeeping.kept)
   }
   const read = <A>(ledger: (snapshot: Snapshot, nowMs: bigint) => Answer<A>): Effect.Effect<A, Refusal> =>
     settled(Effect.flatMap(store.nowMs, (nowMs) => store.read((snapshot) => ledger(snapshot, nowMs))))
@@ -63,7 +92,7 @@ const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<type
           Runs.resume(context, request, isAwaited)
         )
       ),
-    endRun: (request, call) => write(call, (context) => Runs.end(context, request)),
+    endRun: (request, call) => once(rpcs.endRun, request, call, (context) => Runs.end(context, request)),
     getRun: (request) => read((snapshot) => Runs.get(snapshot, request.runId)),
     listRunsToRecover: (request) => read((snapshot, nowMs) => Runs.listToRecover(snapshot, request, nowMs)),
     subscribeRun: (request) => Events.ofRun(store, request),
@@ -71,15 +100,17 @@ const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<type
     recordDecision: (request, call) => write(call, (context) => Decisions.record(context, request)),
     getDecision: (request) => read((snapshot) => Decisions.get(snapshot, request)),
 
-    beginEffect: (request, call) => Effect.flatten(write(call, (context) => Effects.begin(context, request, policy))),
+    beginEffect: (request, call) => Effect.flatten(write(call, (context) => Effects.begin(context, request, settings))),
     completeEffect: (request, call) => write(call, (context) => Effects.complete(context, request)),
     getEffect: (request) => read((snapshot) => Effects.get(snapshot, request)),
     reconcileEffect: (request, call) => write(call, (context) => Effects.reconcile(context, request)),
     listPendingEffects: (request) => read((snapshot) => Effects.listPending(snapshot, request)),
 
     listEffectsToDispatch: (request) => read((snapshot, nowMs) => Outbox.listDue(snapshot, request, nowMs)),
-    claimEffectDispatch: (request, call) => write(call, (context) => Outbox.claim(context, request)),
-    recordDispatchAttempt: (request, call) => write(call, (context) => Outbox.recordAttempt(context, request)),
+    claimEffectDispatch: (request, call) =>
+      once(rpcs.claimEffectDispatch, request, call, (context) => Outbox.claim(context, request)),
+    recordDispatchAttempt: (request, call) =>
+      once(rpcs.recordDispatchAttempt, request, call, (context) => Outbox.recordAttempt(context, request)),
     recordExternalObservation: (request, call) => write(call, (context) => Outbox.recordObservation(context, request)),
 
     registerCompensation: (request, call) => write(call, (context) => Obligations.register(context, request)),
@@ -87,33 +118,48 @@ const served = (store: StoreService, policy: Effects.Policy): Omit<Handlers<type
     resolveObligation: (request, call) => write(call, (context) => Obligations.resolve(context, request)),
     listUnresolvedObligations: (request) =>
       read((snapshot, nowMs) => Obligations.listUnresolved(snapshot, request, nowMs)),
-    claimObligation: (request, call) => write(call, (context) => Obligations.claim(context, request)),
-    recordObligationAttempt: (request, call) => write(call, (context) => Obligations.recordAttempt(context, request)),
+    claimObligation: (request, call) =>
+      once(rpcs.claimObligation, request, call, (context) => Obligations.claim(context, request)),
+    recordObligationAttempt: (request, call) =>
+      once(rpcs.recordObligationAttempt, request, call, (context) => Obligations.recordAttempt(context, request)),
 
     setBudget: (request, call) => write(call, (context) => Budgets.set(context, request)),
     admitBudget: (request) => read((snapshot) => Budgets.admit(snapshot, request)),
-    chargeBudget: (request, call) => write(call, (context) => Budgets.charge(context, request)),
+    chargeBudget: (request, call) =>
+      once(rpcs.chargeBudget, request, call, (context) => Budgets.charge(context, request)),
 
     awaitSignal: (request, call) => write(call, (context) => Gates.await_(context, request)),
     sendSignal: (request, call) => write(call, (context) => Gates.send(context, request)),
 
-    setTimer: (request, call) => write(call, (context) => Timers.set(context, request)),
-    cancelTimer: (request, call) => write(call, (context) => Timers.cancel(context, request)),
+    setTimer: (request, call) => {
+      const ledger = (context: Journal.Context) => Timers.set(context, request)
+      return request.timerId === "" ? once(rpcs.setTimer, request, call, ledger) : write(call, ledger)
+    },
+    cancelTimer: (request, call) => once(rpcs.cancelTimer, request, call, (context) => Timers.cancel(context, request)),
     listDueTimers: (request, call) =>
       request.claim
-        ? write(call, (context) => Timers.claimDue(context, request))
+        ? once(rpcs.listDueTimers, request, call, (context) => Timers.claimDue(context, request))
         : read((snapshot, nowMs) => Timers.listDue(snapshot, request, nowMs)),
 
-    writeValue: (request, call) => write(call, (context) => Values.write(context, request)),
+    writeValue: (request, call) => once(rpcs.writeValue, request, call, (context) => Values.write(context, request)),
     getValue: (request) => read((snapshot) => Values.get(snapshot, request)),
     watchValue: (request) => WatchValue.watch(store, request),
-    deleteValue: (request, call) => write(call, (context) => Values.remove(context, request)),
+    deleteValue: (request, call) => once(rpcs.deleteValue, request, call, (context) => Values.remove(context, request)),
 
-    createSession: (request, call) => write(call, (context) => Sessions.make(context, request)),
-    getSession: (request) => read((snapshot) => Sessions.get(snapshot, request)),
-    listSessions: (request) => read((snapshot) => Sessions.list(snapshot, request)),
-    deleteSession: (request, call) => write(call, (context) => Sessions.remove(context, request)),
-    appendEvent: (request, call) => write(call, (context) => Sessions.append(context, request)),
+    createSession: (request, call) =>
+      once(rpcs.createSession, request, call, (context) => Sessions.make(context, request)),
+    getSession: (request) => read((snapshot) => Sessions.get(snapshot, request, settings.maxListed)),
+    listSessions: (request) => read((snapshot) => Sessions.list(snapshot, request, settings.maxListed)),
+    deleteSession: (request, call) =>
+      Effect.zipLeft(
+        once(rpcs.deleteSession, request, call, (context) => Sessions.remove(context, request)),
+        housekeeping.discarded
+      ),
+    appendEvent: (request, call) => {
+      const ledger = (context: Journal.Context) => Sessions.append(context, request)
+      const hasId = request.event !== undefined && request.event.id !== ""
+      return hasId ? write(call, ledger) : once(rpcs.appendEvent, request, call, ledger)
+    },
 
     listCompactableRuns: (request) => read((snapshot, nowMs) => Compaction.listCompactable(snapshot, request, nowMs)),
     compactRun: (request, call) => write(call, (context) => Compaction.compact(context, request)),
@@ -129,21 +175,22 @@ const settled = <A>(answer: Effect.Effect<A, Refusal | StoreError>): Effect.Effe
 type AnyHandler = (request: Message, call: Call) => Effect.Effect<Message, Refusal> | Stream.Stream<Message, Refusal>
 
 /** All methods of the contract: requests are checked first, and what is not served says so. */
-const guarded = (some: Omit<Handlers<typeof Tape>, Unserved>): Handlers<typeof Tape> => {
+const guarded = (some: Omit<Handlers<typeof Tape>, Unserved>, settings: Settings): Handlers<typeof Tape> => {
   // Handlers are looked up by the descriptor that their types are derived from, here without their types.
   const known = some as unknown as { readonly [method: string]: AnyHandler | undefined }
   const all: { [method: string]: AnyHandler } = {}
   for (const { input, localName, methodKind, name } of Tape.methods) {
     const unserved = Effect.fail(Refusal.unimplemented(`${name} is not served yet`))
     const handler = known[localName] ?? (() => unserved)
+    const check = Validate.make(input, settings)
     all[localName] =
       methodKind === "server_streaming"
         ? (request, call) =>
             Stream.unwrap(
-              Effect.as(Validate.check(input, request), handler(request, call) as Stream.Stream<Message, Refusal>)
+              Effect.map(check(request), (checked) => handler(checked, call) as Stream.Stream<Message, Refusal>)
             )
         : (request, call) =>
-            Effect.zipRight(Validate.check(input, request), handler(request, call) as Effect.Effect<Message, Refusal>)
+            Effect.flatMap(check(request), (checked) => handler(checked, call) as Effect.Effect<Message, Refusal>)
   }
   return all as unknown as Handlers<typeof Tape>
 }

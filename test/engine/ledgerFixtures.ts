@@ -1,4 +1,4 @@
-import { Layer } from "effect"
+import { Effect, Layer, TestServices } from "effect"
 import { Client } from "effect-tape"
 import { Engine } from "effect-tape/engine"
 import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
@@ -8,3 +8,16 @@ export const tapeOverStore = Client.layerHandlers(Engine.Engine).pipe(
   Layer.provide(Engine.layer()),
   Layer.provideMerge(SqliteStore.layer({ url: "memory:" }))
 )
+
+/** Looks again until it is as it should be, for at most five seconds of real time; answers what was seen last. */
+export const eventually = <A, E, R>(
+  look: Effect.Effect<A, E, R>,
+  isDone: (seen: A) => boolean
+): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    const deadline = performance.now() + 5_000
+    return look.pipe(
+      Effect.tap((seen) => (isDone(seen) ? Effect.void : TestServices.provideLive(Effect.sleep("5 millis")))),
+      Effect.repeat({ until: (seen) => isDone(seen) || performance.now() > deadline })
+    )
+  })

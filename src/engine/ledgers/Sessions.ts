@@ -25,7 +25,7 @@ import * as Journal from "../Journal.js"
 import * as Subject from "../Subject.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { DiscardedEvents, type SessionEvent, SessionEvents, type SessionRow, Sessions } from "../store/tables.js"
-import { limitOf, maxListed } from "./common.js"
+import { limitOf } from "./common.js"
 
 /** Makes a session. Of one that exists the state is replaced, unless none is given; its events stay. */
 export const make = Effect.fnUntraced(function* ({ tx }: Journal.Context, request: CreateSessionRequest) {
@@ -39,7 +39,7 @@ export const make = Effect.fnUntraced(function* ({ tx }: Journal.Context, reques
 })
 
 /** A session with its last events, in the order in which they were appended. */
-export const get = Effect.fnUntraced(function* (reader: Reader, request: GetSessionRequest) {
+export const get = Effect.fnUntraced(function* (reader: Reader, request: GetSessionRequest, maxListed: number) {
   const { appName, maxEvents, sessionId, userId } = request
   const row = yield* reader.get(Sessions, { appName, userId, sessionId })
   if (row === undefined) {
@@ -47,18 +47,22 @@ export const get = Effect.fnUntraced(function* (reader: Reader, request: GetSess
   }
   const newestFirst = yield* reader.select(SessionEvents, "where events_id = ? order by ord desc limit ?", [
     row.eventsId,
-    limitOf(maxEvents, Number(maxListed))
+    limitOf(maxEvents, maxListed)
   ])
   const events = newestFirst.toReversed().map(toRecord)
   return create(GetSessionResponseSchema, { found: true, session: { ...toSession(row), events } })
 })
 
 /** The sessions of exactly this app and user, without their events, the one that changed last first. */
-export const list = Effect.fnUntraced(function* (reader: Reader, { appName, userId }: ListSessionsRequest) {
+export const list = Effect.fnUntraced(function* (
+  reader: Reader,
+  { appName, userId }: ListSessionsRequest,
+  maxListed: number
+) {
   const rows = yield* reader.select(
     Sessions,
     "where app_name = ? and user_id = ? order by last_update_time_ms desc limit ?",
-    [appName, userId, maxListed]
+    [appName, userId, BigInt(maxListed)]
   )
   return create(ListSessionsResponseSchema, { sessions: rows.map(toSession) })
 })
