@@ -78,25 +78,20 @@ export const make = (options?: Options): Effect.Effect<Context.Tag.Service<Postg
     let server: ChildProcess | undefined
 
     const url = (database: string) => `postgres://tape@127.0.0.1:${port}/${database}`
-    const query = (target: string, sql: string) =>
-      Effect.promise(async () => {
+    /** A database that has just been started, or recovers, is waited for. */
+    const connect = (target: string) =>
+      Effect.tryPromise(async () => {
         const client = new pg.Client({ connectionString: target })
         client.on("error", () => {})
         await client.connect()
-        try {
-          const { rows } = await client.query(sql)
-          return rows
-        } finally {
-          await client.end()
-        }
-      })
-    const isUp = Effect.tryPromise(async () => {
-      const client = new pg.Client({ connectionString: url("postgres") })
-      client.on("error", () => {})
-      await client.connect()
-      await client.end()
-    })
-
+        return client
+      }).pipe(Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo("15 seconds"))), Effect.orDie)
+    const query = (target: string, sql: string) =>
+      Effect.acquireUseRelease(
+        connect(target),
+        (client) => Effect.promise(async () => (await client.query(sql)).rows),
+        (client) => Effect.promise(() => client.end())
+      )
     const start = Effect.sync(() => {
       const log = Fs.openSync(Path.join(folder, "log"), "a")
       server = spawn(postgres, ["-D", dataDirectory, ...parameters], {
@@ -104,11 +99,7 @@ export const make = (options?: Options): Effect.Effect<Context.Tag.Service<Postg
         stdio: ["ignore", log, log]
       })
       Fs.closeSync(log)
-    }).pipe(
-      Effect.zipRight(Effect.retry(isUp, Schedule.spaced("20 millis").pipe(Schedule.upTo("15 seconds")))),
-      // Without a database there is nothing to test.
-      Effect.orDie
-    )
+    }).pipe(Effect.zipRight(query(url("postgres"), "select 1")), Effect.asVoid)
     const stop = (how: "fast" | "immediate") =>
       Effect.async<void>((resume) => {
         const running = server

@@ -45,8 +45,8 @@ export const make = Effect.fnUntraced(function* (
         connectMillis
       )
   )
-  // The pool lets go of an idle connection that dies; the next user gets another.
-  pool.on("error", () => {})
+  // What a dying connection has to say reaches whoever waits for its answer; the pool lets go of it.
+  pool.on("error", () => {}).on("connect", (client) => client.on("error", () => {}))
   const prepared = new WeakMap<pg.PoolClient, PreparedNames>()
 
   const namesOf = (client: pg.PoolClient): PreparedNames => {

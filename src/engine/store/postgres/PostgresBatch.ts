@@ -35,6 +35,7 @@ export class PostgresBatch implements Driver {
   /** Why the batch cannot be committed, once something has failed. */
   failure: Failure | undefined
   private isOver = false
+  private hasWritten = false
   private transactionId = ""
   private readonly writes: Array<Command> = []
   /** The rows as the database has them for this transaction; `undefined` is one that was looked for in vain. */
@@ -119,7 +120,7 @@ export class PostgresBatch implements Driver {
       for (const [names, changed] of changes) {
         const columns = names.split(" ")
         if (names !== "") {
-          this.writes.push(command(update(columns), columnsOf(table, [...table.key, ...columns], changed)))
+          this.write(command(update(columns), columnsOf(table, [...table.key, ...columns], changed)))
         }
       }
       for (const [statement, some] of [
@@ -129,7 +130,7 @@ export class PostgresBatch implements Driver {
         if (some.length > 0) {
           // In a fixed order, because two that insert the same keys wait for each other.
           const sorted = some.toSorted((left, right) => (keyText(table.key, left) < keyText(table.key, right) ? -1 : 1))
-          this.writes.push(command(statement, columnsOf(table, table.columnNames, sorted)))
+          this.write(command(statement, columnsOf(table, table.columnNames, sorted)))
         }
       }
     })
@@ -143,7 +144,7 @@ export class PostgresBatch implements Driver {
           keys.map((key) => key[index]!)
         )
       )
-      this.writes.push(command(this.around.sqlOf(table).remove, columns))
+      this.write(command(this.around.sqlOf(table).remove, columns))
       keys.forEach((key) => this.rowsOf(table).set(uniqueText(key), undefined))
     })
   }
@@ -170,7 +171,7 @@ export class PostgresBatch implements Driver {
     if (this.isOver) {
       return Effect.void
     }
-    if (this.writes.length > 0) {
+    if (this.hasWritten) {
       return Effect.asVoid(this.commitWith([]))
     }
     // Nothing was changed: there is nothing to make durable, or to wait for.
@@ -210,6 +211,11 @@ export class PostgresBatch implements Driver {
         this.isOver = true
       })
     )
+  }
+
+  private write(command: Command): void {
+    this.hasWritten = true
+    this.writes.push(command)
   }
 
   /** The commands are collected when it runs: a flush that comes first adds to them. */
