@@ -1,21 +1,13 @@
 /** Section J: the journal's streams. */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type { TapeError } from "../../src/Errors.js"
 import { type EventEntry, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
 import { refused, within } from "./Expect.js"
 import { collect, record, type World } from "./Fixtures.js"
+import { open } from "./Open.js"
 import { type Scenario, scenario } from "./Scenario.js"
-
-/** Keeps the stream open for the rest of the scenario; `next` is its next element, within a second. */
-const open = <A, E>(stream: Stream.Stream<A, E>) =>
-  Effect.gen(function* () {
-    const queue = yield* Queue.unbounded<A>()
-    yield* Effect.forkScoped(Stream.runForEach(stream, (element) => Queue.offer(queue, element)))
-    return { next: within("the entry arrives within a second", Queue.take(queue), "1 second") }
-  })
 
 /** Waits until the clock shows a later millisecond than the entry's. */
 const passed = function* (w: World, tsMs: bigint) {

@@ -1,5 +1,6 @@
 /** The whole suite, by section. */
 import { budget } from "./budget.js"
+import { compaction } from "./compaction.js"
 import { decisions } from "./decisions.js"
 import { effectRulings } from "./effectRulings.js"
 import { effects } from "./effects.js"
@@ -17,8 +18,11 @@ import { runEnds } from "./runEnds.js"
 import { runRulings } from "./runRulings.js"
 import { runs } from "./runs.js"
 import type { Scenario } from "./Scenario.js"
+import { sessions } from "./sessions.js"
 import { subjects } from "./subjects.js"
 import { timers } from "./timers.js"
+import { values } from "./values.js"
+import { watching } from "./watching.js"
 
 export const scenarios: ReadonlyArray<Scenario> = [
   ...runs,
@@ -37,6 +41,10 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...timers,
   ...events,
   ...subjects,
+  ...values,
+  ...watching,
+  ...sessions,
+  ...compaction,
   ...limits,
   ...extremes,
   ...notYet

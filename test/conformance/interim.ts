@@ -19,16 +19,6 @@ const plain = (calls: ReadonlyArray<Effect.Effect<unknown, TapeError>>) =>
   )
 
 export const notYet: ReadonlyArray<Scenario> = [
-  interim("HALF-SES", "sessions are served, or say plainly that they are not", function* ({ app, tape }) {
-    yield* plain([
-      tape.createSession({ appName: app }),
-      tape.getSession({ appName: app }),
-      tape.listSessions({ appName: app }),
-      tape.deleteSession({ appName: app }),
-      tape.appendEvent({ appName: app, event: { id: "e" } })
-    ])
-  }),
-
   interim("HALF-RCT", "reactions and tasks are served, or say plainly that they are not", function* ({ tape }) {
     yield* plain([
       tape.registerReaction({ reactionId: "r", subjectPattern: "/tape/none", handlerKind: 2 }),
@@ -39,10 +29,6 @@ export const notYet: ReadonlyArray<Scenario> = [
       tape.nackTask({ taskId: "t", owner: "o" }),
       tape.listTasks({ reactionId: "r" })
     ])
-  }),
-
-  interim("HALF-CMP", "compaction is served, or says plainly that it is not", function* ({ tape }) {
-    yield* plain([tape.listCompactableRuns({}), tape.compactRun({ runId: "r" })])
   }),
 
   interim("HALF-CEL", "a predicate is refused plainly, an empty or blank one is none", function* (w) {
