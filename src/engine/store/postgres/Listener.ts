@@ -7,7 +7,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import pg from "pg"
 import { type Failure, failureOf } from "./failure.js"
-import { clientConfig } from "./Pool.js"
+import * as Pool from "./Pool.js"
 
 export interface Options {
   readonly url: string
@@ -60,7 +60,7 @@ const backOff = Schedule.exponential("50 millis").pipe(
 const connect = (url: string): Effect.Effect<pg.Client, Failure, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.async<pg.Client, Failure>((resume) => {
-      const client = new pg.Client(clientConfig(url))
+      const client = Pool.client(url)
       client.on("error", () => {})
       client.connect((error: unknown) => {
         resume(error === null || error === undefined ? Effect.succeed(client) : Effect.fail(failureOf(error)))

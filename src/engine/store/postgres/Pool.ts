@@ -23,13 +23,16 @@ export interface Pool {
 /** How long connecting may take. */
 export const connectMillis = 5_000
 
-export const clientConfig = (url: string): pg.ClientConfig => ({
+const clientConfig = (url: string): pg.ClientConfig => ({
   connectionString: url,
   application_name: "effect-tape",
   connectionTimeoutMillis: connectMillis,
   keepAlive: true,
   keepAliveInitialDelayMillis: 10_000
 })
+
+/** A connection of its own, not open yet. Throws what is wrong with the URL. */
+export const client = (url: string): pg.Client => new pg.Client(clientConfig(url))
 
 export const make = Effect.fnUntraced(function* (
   url: string,

@@ -54,6 +54,16 @@ const make = Effect.fnUntraced(function* (
   const ids = yield* Ids
   const toError = (failure: Failure) => toStoreError(url, failure)
   const asStoreError = (error: StoreError | Failure) => (error instanceof StoreError ? error : toError(error))
+  yield* Effect.try({
+    try: () => Pool.client(options.url),
+    catch: (cause) =>
+      new StoreError({
+        reason: "InvalidUrl",
+        url,
+        // The cause itself may hold the URL as it was given.
+        detail: `expected postgres://user:password@host:port/database (${cause instanceof Error ? cause.message : ""})`
+      })
+  })
   const writing = yield* Pool.make(options.url, 1)
   const reading = yield* Pool.make(options.url, readers)
   const channel = yield* Effect.mapError(Effect.zipRight(migrate(writing, url), check(writing, url)), asStoreError)

@@ -66,7 +66,9 @@ const sentenceOf = (failure: Failure): string => {
   if (isConflict(failure)) {
     return `other calls kept changing the same rows: ${failure.detail}`
   }
-  return failure.isLost ? `the database cannot be reached: ${failure.detail}` : failure.detail
+  // A refusal has been heard from the database itself.
+  const isUnreachable = failure.isLost && (!sqlState.test(failure.code) || /^(08|57)/.test(failure.code))
+  return isUnreachable ? `the database cannot be reached: ${failure.detail}` : failure.detail
 }
 
 const reasonOf = (failure: Failure): StoreError["reason"] => {
