@@ -18,6 +18,7 @@ import {
 } from "../gen/tape/v1/tape_pb.js"
 import { Refusal } from "../Handlers.js"
 import { requireRun } from "./ledgers/common.js"
+import * as Predicate from "./Predicate.js"
 import type { StoreError } from "./StoreError.js"
 import * as Subject from "./Subject.js"
 import type { Store } from "./store/Store.js"
@@ -55,7 +56,7 @@ export const all = (store: StoreService, request: SubscribeEventsRequest): Strea
   )
 }
 
-/** The entries of all runs whose subject matches a pattern. */
+/** The entries of all runs whose subject matches a pattern, and that a predicate is true of. */
 export const bySubject = (
   store: StoreService,
   request: SubscribeBySubjectRequest
@@ -64,13 +65,18 @@ export const bySubject = (
   if (problem !== undefined) {
     return Stream.fail(Refusal.invalid(problem))
   }
-  if (request.predicateCel.trim() !== "") {
-    return Stream.fail(Refusal.unimplemented("predicates are not supported yet: leave predicate_cel empty"))
-  }
   const matches = Subject.matcher(request.subjectPattern)
-  return entriesAfter(store, request.fromGlobalSeq).pipe(
-    Stream.filter((entry) => matches(entry.subject)),
-    Stream.map(toEventEntry)
+  return Stream.unwrap(
+    Effect.mapBoth(Predicate.compile(request.predicateCel), {
+      onFailure: Predicate.toRefusal,
+      onSuccess: (predicate) =>
+        entriesAfter(store, request.fromGlobalSeq).pipe(
+          Stream.mapChunksEffect((entries) =>
+            Effect.map(Predicate.select(matches, predicate, Chunk.toReadonlyArray(entries)), Chunk.unsafeFromArray)
+          ),
+          Stream.map(toEventEntry)
+        )
+    })
   )
 }
 

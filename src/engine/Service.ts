@@ -18,12 +18,15 @@ import * as Effects from "./ledgers/Effects.js"
 import * as Gates from "./ledgers/Gates.js"
 import * as Obligations from "./ledgers/Obligations.js"
 import * as Outbox from "./ledgers/Outbox.js"
+import * as Reactions from "./ledgers/Reactions.js"
 import * as Requests from "./ledgers/Requests.js"
 import * as Runs from "./ledgers/Runs.js"
 import * as Sessions from "./ledgers/Sessions.js"
+import * as Tasks from "./ledgers/Tasks.js"
 import * as Timers from "./ledgers/Timers.js"
 import * as Values from "./ledgers/Values.js"
 import * as WatchValue from "./ledgers/values/watch.js"
+import * as Matcher from "./Matcher.js"
 import * as Housekeeping from "./retention/housekeeping.js"
 import type { StoreError } from "./StoreError.js"
 import type { Snapshot, Store } from "./store/Store.js"
@@ -33,16 +36,6 @@ import * as Validate from "./Validate.js"
 type StoreService = Context.Tag.Service<Store>
 
 const rpcs = Tape.method
-
-/** What the engine does not answer yet. */
-type Unserved =
-  | "registerReaction"
-  | "deregisterReaction"
-  | "listReactions"
-  | "claimTasks"
-  | "completeTask"
-  | "nackTask"
-  | "listTasks"
 
 export interface Settings extends Effects.Policy {
   /** The largest request, in bytes. */
@@ -55,13 +48,16 @@ export const make = (
   store: StoreService,
   settings: Settings
 ): Effect.Effect<Handlers<typeof Tape>, never, Scope.Scope> =>
-  Effect.map(Housekeeping.make(store), (housekeeping) => guarded(served(store, settings, housekeeping), settings))
+  Effect.zipWith(Housekeeping.make(store), Matcher.make(store), (housekeeping, matcher) =>
+    guarded(served(store, settings, housekeeping, matcher), settings)
+  )
 
 const served = (
   store: StoreService,
   settings: Settings,
-  housekeeping: Housekeeping.Housekeeping
-): Omit<Handlers<typeof Tape>, Unserved> => {
+  housekeeping: Housekeeping.Housekeeping,
+  matcher: Matcher.Matcher
+): Handlers<typeof Tape> => {
   const write = <A>(call: Call, ledger: (context: Journal.Context) => Answer<A>): Effect.Effect<A, Refusal> => {
     const trace = Trace.fromCall(call)
     return settled(store.write((tx) => ledger({ tx, trace })))
@@ -164,6 +160,23 @@ const served = (
     listCompactableRuns: (request) => read((snapshot, nowMs) => Compaction.listCompactable(snapshot, request, nowMs)),
     compactRun: (request, call) => write(call, (context) => Compaction.compact(context, request)),
 
+    registerReaction: (request, call) => {
+      const ledger = (context: Journal.Context) => Reactions.register(context, request)
+      const registered =
+        request.reactionId === "" ? once(rpcs.registerReaction, request, call, ledger) : write(call, ledger)
+      return Effect.zipRight(Reactions.check(request), Effect.zipLeft(registered, matcher.changed))
+    },
+    deregisterReaction: (request, call) =>
+      Effect.zipLeft(
+        write(call, (context) => Reactions.deregister(context, request)),
+        matcher.changed
+      ),
+    listReactions: (request) => read((snapshot) => Reactions.list(snapshot, request)),
+    claimTasks: (request, call) => once(rpcs.claimTasks, request, call, (context) => Tasks.claim(context, request)),
+    completeTask: (request, call) => write(call, (context) => Tasks.complete(context, request)),
+    nackTask: (request, call) => once(rpcs.nackTask, request, call, (context) => Tasks.nack(context, request)),
+    listTasks: (request) => read((snapshot) => Tasks.list(snapshot, request)),
+
     subscribeEvents: (request) => Events.all(store, request),
     subscribeBySubject: (request) => Events.bySubject(store, request)
   }
@@ -174,14 +187,13 @@ const settled = <A>(answer: Effect.Effect<A, Refusal | StoreError>): Effect.Effe
 
 type AnyHandler = (request: Message, call: Call) => Effect.Effect<Message, Refusal> | Stream.Stream<Message, Refusal>
 
-/** All methods of the contract: requests are checked first, and what is not served says so. */
-const guarded = (some: Omit<Handlers<typeof Tape>, Unserved>, settings: Settings): Handlers<typeof Tape> => {
+/** All methods of the contract: requests are checked first. */
+const guarded = (handlers: Handlers<typeof Tape>, settings: Settings): Handlers<typeof Tape> => {
   // Handlers are looked up by the descriptor that their types are derived from, here without their types.
-  const known = some as unknown as { readonly [method: string]: AnyHandler | undefined }
+  const known = handlers as unknown as { readonly [method: string]: AnyHandler }
   const all: { [method: string]: AnyHandler } = {}
-  for (const { input, localName, methodKind, name } of Tape.methods) {
-    const unserved = Effect.fail(Refusal.unimplemented(`${name} is not served yet`))
-    const handler = known[localName] ?? (() => unserved)
+  for (const { input, localName, methodKind } of Tape.methods) {
+    const handler = known[localName]!
     const check = Validate.make(input, settings)
     all[localName] =
       methodKind === "server_streaming"

@@ -5,8 +5,10 @@ import type {
   EffectDispatchMode,
   EffectSemantics,
   EffectStatus,
+  HandlerKind,
   ObligationStatus,
-  RunStatus
+  RunStatus,
+  TaskStatus
 } from "../../gen/tape/v1/tape_pb.js"
 import * as Table from "./Table.js"
 import { bool, enumeration, int32, int64, real, text } from "./Table.js"
@@ -36,7 +38,9 @@ export const Runs = Table.make("runs", {
     /** A JSON object of strings. */
     labelsJson: text,
     detailJson: text,
-    compactedAtMs: int64
+    compactedAtMs: int64,
+    /** What was pruned of it: see `Retention`. */
+    retention: int32
   },
   key: ["runId"],
   unique: { invocation: { columns: ["appName", "userId", "sessionId", "invocationId"] } }
@@ -105,6 +109,25 @@ export const Effects = Table.make("effects", {
   unique: { business: { columns: ["connector", "businessKey"], where: "connector <> '' and business_key <> ''" } }
 })
 export type EffectRow = Table.Row<typeof Effects>
+
+/** Settled effects that are answered after their rows were pruned. */
+export const EffectSnapshots = Table.make("effect_snapshots", {
+  columns: Effects.columns,
+  key: ["runId", "idempotencyKey"]
+})
+
+/** What is left of pruned effects with a business key, so that none is done again under it. */
+export const PrunedBusinessKeys = Table.make("pruned_business_keys", {
+  columns: {
+    connector: text,
+    businessKey: text,
+    status: enumeration<EffectStatus>(),
+    runId: text,
+    idempotencyKey: text,
+    seq: int64
+  },
+  key: ["connector", "businessKey"]
+})
 
 /** A business key that belongs to another run's effect: (the caller's run, the returned key) → the owner's run. */
 export const EffectAliases = Table.make("effect_aliases", {
@@ -240,6 +263,61 @@ export const RequestIds = Table.make("request_ids", {
   },
   key: ["rpc", "requestId"]
 })
+
+export const Reactions = Table.make("reactions", {
+  columns: {
+    reactionId: text,
+    name: text,
+    subjectPattern: text,
+    predicateCel: text,
+    handlerKind: enumeration<HandlerKind>(),
+    agentApp: text,
+    publishTarget: text,
+    maxConcurrency: int32,
+    rateLimitPerS: int32,
+    debounceMs: int32,
+    retryMax: int32,
+    retryBackoffMs: int32,
+    dlqAfterN: int32,
+    numShards: int32,
+    createdAtMs: int64,
+    deleted: bool,
+    /** The counter `reactions` as this registration left it: tells a changed reaction from the one that a matcher runs. */
+    revision: int64,
+    /** The matcher's cursor: what came of every entry up to this global_seq stands in the store. */
+    matchedUpTo: int64
+  },
+  key: ["reactionId"]
+})
+export type ReactionRow = Table.Row<typeof Reactions>
+
+export const Tasks = Table.make("tasks", {
+  columns: {
+    taskId: text,
+    reactionId: text,
+    shard: int32,
+    /** The entry that the task was created for; it stays when a newer one takes its place as the source. */
+    firstGlobalSeq: int64,
+    sourceRunId: text,
+    sourceGlobalSeq: int64,
+    subject: text,
+    payloadJson: text,
+    status: enumeration<TaskStatus>(),
+    attempts: int32,
+    nextAttemptAtMs: int64,
+    leaseOwner: text,
+    leaseExpiresAtMs: int64,
+    lastError: text,
+    createdAtMs: int64,
+    traceId: text,
+    parentSpanId: text,
+    /** Who completed it: a repeat by the same owner is answered alike. */
+    finishedBy: text
+  },
+  key: ["taskId"],
+  unique: { source: { columns: ["reactionId", "firstGlobalSeq"] } }
+})
+export type TaskRow = Table.Row<typeof Tasks>
 
 /** Counters of the whole store. */
 export const Counters = Table.make("counters", {

@@ -216,5 +216,102 @@ export const migrations: ReadonlyArray<string> = [
   create index request_ids_by_age on request_ids (created_at_ms);
 
   create index runs_compactable on runs (ended_at_ms) where compacted_at_ms = 0 and ended_at_ms > 0;
+  `,
+  `
+  alter table runs add column retention integer not null default 0;
+  create index runs_prunable on runs (ended_at_ms, run_id) where status in (4, 5, 7, 8) and retention < 4;
+  create index runs_snapshotted on runs (run_id) where retention = 1;
+
+  create table effect_snapshots (
+    run_id text not null,
+    idempotency_key text not null,
+    seq integer not null,
+    decision_index integer not null,
+    tool_name text not null,
+    status integer not null,
+    request_json text not null,
+    response_json text not null,
+    error_json text not null,
+    ts_ms integer not null,
+    semantics integer not null,
+    dispatch_mode integer not null,
+    business_key text not null,
+    connector text not null,
+    dispatch_attempts integer not null,
+    next_dispatch_at_ms integer not null,
+    external_ref text not null,
+    dispatch_claimed_by text not null,
+    dispatch_claim_expires_at_ms integer not null,
+    last_dispatch_error text not null,
+    scope text not null,
+    primary key (run_id, idempotency_key)
+  ) strict;
+
+  create table pruned_business_keys (
+    connector text not null,
+    business_key text not null,
+    status integer not null,
+    run_id text not null,
+    idempotency_key text not null,
+    seq integer not null,
+    primary key (connector, business_key)
+  ) strict;
+
+  create index timers_fired on timers (fire_at_ms) where fired = 1;
+  create index sessions_idle on sessions (last_update_time_ms, events_id);
+  drop index sessions_by_update;
+  `,
+  `
+  create table reactions (
+    reaction_id text not null primary key,
+    name text not null,
+    subject_pattern text not null,
+    predicate_cel text not null,
+    handler_kind integer not null,
+    agent_app text not null,
+    publish_target text not null,
+    max_concurrency integer not null,
+    rate_limit_per_s integer not null,
+    debounce_ms integer not null,
+    retry_max integer not null,
+    retry_backoff_ms integer not null,
+    dlq_after_n integer not null,
+    num_shards integer not null,
+    created_at_ms integer not null,
+    deleted integer not null,
+    revision integer not null,
+    matched_up_to integer not null
+  ) strict;
+  create index reactions_active on reactions (created_at_ms, reaction_id) where deleted = 0;
+  insert into counters (name, value) values ('reactions', 0);
+
+  create table tasks (
+    task_id text not null primary key,
+    reaction_id text not null,
+    shard integer not null,
+    first_global_seq integer not null,
+    source_run_id text not null,
+    source_global_seq integer not null,
+    subject text not null,
+    payload_json text not null,
+    status integer not null,
+    attempts integer not null,
+    next_attempt_at_ms integer not null,
+    lease_owner text not null,
+    lease_expires_at_ms integer not null,
+    last_error text not null,
+    created_at_ms integer not null,
+    trace_id text not null,
+    parent_span_id text not null,
+    finished_by text not null
+  ) strict;
+  create unique index tasks_by_source on tasks (reaction_id, first_global_seq);
+  create index tasks_by_status on tasks (reaction_id, status, first_global_seq);
+  create index tasks_pending on tasks (reaction_id, next_attempt_at_ms, source_global_seq) where status = 1;
+  create index tasks_pending_in_shard on tasks (reaction_id, shard, next_attempt_at_ms, source_global_seq)
+    where status = 1;
+  create index tasks_pending_by_subject on tasks (reaction_id, subject, created_at_ms) where status = 1;
+  create index tasks_leased on tasks (reaction_id, lease_expires_at_ms) where status = 2;
+  create index tasks_leased_in_shard on tasks (reaction_id, shard, lease_expires_at_ms) where status = 2;
   `
 ]

@@ -1,0 +1,322 @@
+/**
+ * The budget of an evaluation. The library has no limit of its own and cannot be interrupted, so the expression is
+ * rewritten once, when it is compiled: whatever may cost more than its node goes through a function that pays first.
+ *
+ * A step is about a microsecond. Costs are those of the worst input, measured; most inputs cost far less.
+ */
+import {
+  type CelList,
+  type CelMap,
+  type CelResult,
+  CelScalar,
+  type CelValue,
+  celError,
+  celFunc,
+  celList,
+  celMethod,
+  isCelList,
+  isCelMap,
+  listType
+} from "@bufbuild/cel"
+import { RE2JS } from "@bufbuild/re2"
+import { type Call, type Comprehension, childrenOf, type Expression, literalOf, sizeOf } from "./expression.js"
+
+export const budget = 30_000
+
+/** Of a text that is converted to something else: numbers, times and zones are short. */
+const longestConverted = 256
+
+/** Pays for one evaluation at a time: evaluations are synchronous, so one meter serves all. */
+export class Meter {
+  private left = 0
+  private readonly regexes = new Map<string, RE2JS>()
+
+  /** Runs an evaluation and tells what it cost. */
+  run(evaluation: () => CelResult): { readonly result: CelResult; readonly steps: number } {
+    this.left = budget
+    // Errors are values here, many of them are made and dropped: a stack trace is most of what one costs.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
+    try {
+      return { result: evaluation(), steps: budget - this.left }
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit
+      this.regexes.clear()
+    }
+  }
+
+  pay(steps: number): void {
+    this.left -= steps
+    if (this.left < 0) {
+      throw exhausted
+    }
+  }
+
+  /** Pays for looking once at all of a value. */
+  payAll(value: CelValue): void {
+    this.pay(ownSize(value))
+    if (isCelList(value)) {
+      this.pay(value.size * 0.2)
+      for (const item of value) {
+        this.payAll(item)
+      }
+    } else if (isCelMap(value)) {
+      this.pay(value.size * 0.4)
+      for (const [key, item] of value) {
+        this.payAll(key)
+        this.payAll(item)
+      }
+    }
+  }
+
+  /** Compiled once in an evaluation and forgotten: the states that a regular expression collects are not small. */
+  regex(pattern: string): RE2JS {
+    const known = this.regexes.get(pattern)
+    if (known !== undefined) {
+      return known
+    }
+    this.pay(50 + 6 * pattern.length)
+    const regex = RE2JS.compile(pattern)
+    this.regexes.set(pattern, regex)
+    return regex
+  }
+}
+
+const exhausted = celError(`the evaluation takes more than ${budget} steps`)
+
+/** Text and bytes cost by length, whatever is done with them; everything else costs nothing by itself. */
+const ownSize = (value: CelValue): number =>
+  typeof value === "string" || value instanceof Uint8Array ? value.length / 1_000 : 0
+
+const { BOOL, DYN, INT, STRING } = CelScalar
+const LIST = listType(DYN)
+
+/** The functions that the rewritten expression calls, and those of the library that are made to pay. */
+export const functionsOf = (meter: Meter) => [
+  celFunc(name.iteration, [INT], BOOL, (nodes) => {
+    meter.pay(Number(nodes))
+    return true
+  }),
+  celFunc(name.range, [DYN], DYN, (range) => {
+    meter.pay(1 + 0.1 * countOf(range))
+    return range
+  }),
+  celFunc(name.all, [DYN], DYN, (value) => {
+    meter.payAll(value)
+    return value
+  }),
+  celFunc(name.own, [DYN], DYN, (value) => {
+    meter.pay(ownSize(value))
+    return value
+  }),
+  celFunc(name.converted, [DYN], DYN, (value) => {
+    if (typeof value === "string" && value.length > longestConverted) {
+      throw celError(`a text of more than ${longestConverted} characters is not converted`)
+    }
+    return value
+  }),
+  // Formatting a time in a named zone is slow.
+  celFunc(name.zone, [DYN], DYN, (zone) => {
+    meter.pay(300)
+    if (typeof zone === "string" && zone.length > longestConverted) {
+      throw celError("no such time zone")
+    }
+    return zone
+  }),
+  // A map is searched key by key for a number.
+  celFunc(name.indexed, [DYN], DYN, (value) => {
+    meter.pay(isCelMap(value) ? value.size * 0.01 : 0)
+    return value
+  }),
+  // The library's lists remember what they were made of: reading one that grew item by item takes quadratic time.
+  celFunc("_+_", [LIST, LIST], LIST, (left, right) => {
+    meter.pay(1 + (left.size + right.size) * 0.1)
+    return celList([...left, ...right])
+  }),
+  celFunc("size", [STRING], INT, (text) => codePointsOf(meter, text)),
+  celMethod("size", STRING, [], INT, function () {
+    return codePointsOf(meter, this)
+  }),
+  celMethod("contains", STRING, [STRING], BOOL, function (part) {
+    // Searching is linear for short parts only.
+    meter.pay(part.length <= 200 ? this.length / 200 : (this.length * part.length) / 1_000)
+    return this.includes(part)
+  }),
+  celMethod("matches", STRING, [STRING], BOOL, function (pattern) {
+    const regex = meter.regex(pattern)
+    meter.pay(1 + this.length * (2 + 0.15 * regex.re2().prog.inst.length))
+    return regex.test(this)
+  })
+]
+
+const countOf = (value: CelValue): number => (isSized(value) ? value.size : 0)
+
+const isSized = (value: CelValue): value is CelList | CelMap => isCelList(value) || isCelMap(value)
+
+/** CEL counts code points. */
+const codePointsOf = (meter: Meter, text: string): bigint => {
+  meter.pay(text.length / 300)
+  let count = 0
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    const isPair = code >= 0xd800 && code < 0xdc00 && isLow(text.charCodeAt(index + 1))
+    index += isPair ? 1 : 0
+    count += 1
+  }
+  return BigInt(count)
+}
+
+const isLow = (code: number): boolean => code >= 0xdc00 && code < 0xe000
+
+/** No expression can name these: `@` is no letter of CEL. */
+const name = {
+  iteration: "@iteration",
+  range: "@range",
+  all: "@all",
+  own: "@own",
+  converted: "@converted",
+  zone: "@zone",
+  indexed: "@indexed"
+}
+
+/** The expression with payments in all the places where they are due. */
+export const metered = (expression: Expression): Expression => {
+  const { exprKind } = expression
+  switch (exprKind.case) {
+    case "selectExpr": {
+      const { operand } = exprKind.value
+      return operand === undefined
+        ? expression
+        : { ...expression, exprKind: { ...exprKind, value: { ...exprKind.value, operand: metered(operand) } } }
+    }
+    case "callExpr":
+      return { ...expression, exprKind: { ...exprKind, value: meteredCall(exprKind.value) } }
+    case "listExpr":
+      return {
+        ...expression,
+        exprKind: { ...exprKind, value: { ...exprKind.value, elements: exprKind.value.elements.map(metered) } }
+      }
+    case "structExpr":
+      return {
+        ...expression,
+        exprKind: {
+          ...exprKind,
+          value: {
+            ...exprKind.value,
+            entries: exprKind.value.entries.map((entry) => ({
+              ...entry,
+              ...(entry.value === undefined ? {} : { value: metered(entry.value) }),
+              keyKind:
+                entry.keyKind.case === "mapKey"
+                  ? { case: "mapKey" as const, value: metered(entry.keyKind.value) }
+                  : entry.keyKind
+            }))
+          }
+        }
+      }
+    case "comprehensionExpr":
+      return { ...expression, exprKind: { ...exprKind, value: meteredLoop(exprKind.value) } }
+    default:
+      return expression
+  }
+}
+
+const meteredLoop = (loop: Comprehension): Comprehension => {
+  const { accuInit, iterRange, loopCondition, loopStep, result } = loop
+  if (
+    accuInit === undefined ||
+    iterRange === undefined ||
+    loopCondition === undefined ||
+    loopStep === undefined ||
+    result === undefined
+  ) {
+    return loop
+  }
+  const nodes = sizeOf(loopCondition) + sizeOf(loopStep)
+  return {
+    ...loop,
+    iterRange: call(iterRange, name.range, metered(iterRange)),
+    accuInit: metered(accuInit),
+    // When the payment fails, so does the condition, and the loop ends.
+    loopCondition: call(
+      loopCondition,
+      "_?_:_",
+      call(loopCondition, name.iteration, constant(loopCondition, nodes)),
+      metered(loopCondition),
+      constant(loopCondition, false)
+    ),
+    loopStep: metered(loopStep),
+    result: metered(result)
+  }
+}
+
+const meteredCall = (value: Call): Call => {
+  const payment = paymentOf(value)
+  const pay = (argument: Expression): Expression =>
+    payment === undefined || childrenOf(argument).length + variables(argument) === 0
+      ? metered(argument)
+      : call(argument, payment, metered(argument))
+  if (value.function === "_[_]") {
+    const [operand, index] = value.args
+    return operand === undefined || index === undefined || literalOf(index) !== undefined
+      ? { ...value, args: value.args.map(metered) }
+      : { ...value, args: [pay(operand), metered(index)] }
+  }
+  return {
+    ...value,
+    args: value.args.map(pay),
+    ...(value.target === undefined ? {} : { target: pay(value.target) })
+  }
+}
+
+/** Literals are short, and so cost nothing. */
+const variables = ({ exprKind }: Expression): number => (exprKind.case === "identExpr" ? 1 : 0)
+
+const paymentOf = ({ args, function: called, target }: Call): string | undefined => {
+  switch (called) {
+    case "_&&_":
+    case "_||_":
+    case "_?_:_":
+    case "@not_strictly_false":
+    case "!_":
+    case "size":
+    case "contains":
+    case "matches":
+    case "type":
+    case "dyn":
+      return undefined
+    case "_[_]":
+      return name.indexed
+    case "_==_":
+    case "_!=_":
+    case "@in":
+      return name.all
+    case "int":
+    case "uint":
+    case "double":
+    case "bool":
+    case "timestamp":
+    case "duration":
+      return name.converted
+    default:
+      return target !== undefined && called.startsWith("get") && args.length > 0 ? name.zone : name.own
+  }
+}
+
+/** Ids tell where an error was; a payment stands where its argument does. */
+const call = (at: Expression, called: string, ...args: ReadonlyArray<Expression>): Expression => ({
+  ...at,
+  exprKind: { case: "callExpr", value: { $typeName: "cel.expr.Expr.Call", function: called, args: [...args] } }
+})
+
+const constant = (at: Expression, value: number | boolean): Expression => ({
+  ...at,
+  exprKind: {
+    case: "constExpr",
+    value: {
+      $typeName: "cel.expr.Constant",
+      constantKind:
+        typeof value === "number" ? { case: "int64Value", value: BigInt(value) } : { case: "boolValue", value }
+    }
+  }
+})
