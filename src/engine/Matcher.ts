@@ -6,6 +6,7 @@
  * skipped and none counts twice, whoever crashes, and however many servers do the same work at once.
  */
 import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Queue from "effect/Queue"
@@ -19,13 +20,14 @@ export interface Matcher {
   readonly changed: Effect.Effect<void>
 }
 
-/** How soon a change is noticed that was made through another server. */
-const otherServers = "1 second"
+/** How soon a change is noticed that was made through another server; a private store has no other. */
+const lookAgainAfter = ({ url }: StoreService): Duration.DurationInput =>
+  /^(?:sqlite:)?:?memory:?$/.test(url) ? Duration.infinity : "1 second"
+
+type StoreService = Context.Tag.Service<Store>
 
 /** Runs all reactions of a store, for as long as the scope is open. */
-export const make = Effect.fnUntraced(function* (
-  store: Context.Tag.Service<Store>
-): Effect.fn.Return<Matcher, never, Scope.Scope> {
+export const make = Effect.fnUntraced(function* (store: StoreService): Effect.fn.Return<Matcher, never, Scope.Scope> {
   const fibers = yield* FiberMap.make<string>()
   const changes = yield* Queue.sliding<void>(1)
   const running = new Map<string, bigint>()
@@ -61,7 +63,7 @@ export const make = Effect.fnUntraced(function* (
 
   yield* supervise.pipe(
     Effect.catchAllCause((cause) => Effect.logWarning("the reactions could not be read", cause)),
-    Effect.zipRight(Effect.timeoutOption(Queue.take(changes), otherServers)),
+    Effect.zipRight(Effect.timeoutOption(Queue.take(changes), lookAgainAfter(store))),
     Effect.forever,
     Effect.annotateLogs({ package: "effect-tape", module: "Matcher" }),
     Effect.interruptible,
