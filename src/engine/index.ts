@@ -1,5 +1,6 @@
 export * as Engine from "./Engine.js"
 export * as Ids from "./Ids.js"
+export * as Retention from "./Retention.js"
 export { StoreError } from "./StoreError.js"
 export * as Subject from "./Subject.js"
 export * as Store from "./store/Store.js"

@@ -1,11 +1,12 @@
 import { Effect, Layer, TestServices } from "effect"
 import { Client } from "effect-tape"
-import { Engine } from "effect-tape/engine"
+import { Engine, Retention } from "effect-tape/engine"
 import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
 
-/** A tape of its own for a test, and the store under it. */
+/** A tape of its own for a test, its retention, and the store under it. */
 export const tapeOverStore = Client.layerHandlers(Engine.Engine).pipe(
   Layer.provide(Engine.layer()),
+  Layer.merge(Retention.layer),
   Layer.provideMerge(SqliteStore.layer({ url: "memory:" }))
 )
 

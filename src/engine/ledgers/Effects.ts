@@ -31,6 +31,7 @@ import type { Reader, Transaction } from "../store/Transaction.js"
 import { EffectAliases, type EffectRow, Effects, type Run } from "../store/tables.js"
 import { type Answer, limitOf, mergeSorted, requireOpen, requireRun } from "./common.js"
 import { scopesOf } from "./Runs.js"
+import { recall, recallBusinessKey, requireRetained } from "./retained.js"
 
 /** How strictly effects are authorized. */
 export interface Policy {
@@ -61,6 +62,7 @@ export const begin = Effect.fnUntraced(function* (
     return Either.right(toResponse(existing))
   }
   yield* requireOpen(run, "effect")
+  yield* requireRetained(run, "effect")
   const { seqCursor: seq } = Journal.append(context, run, {
     kind: "effect",
     subject: subjectOf("pending", intent.toolName, run.runId),
@@ -174,14 +176,18 @@ export const listPending = Effect.fnUntraced(function* (reader: Reader, request:
   return create(ListPendingEffectsResponseSchema, { effects })
 })
 
-/** The effect under a key of a run; a business key may have led to an effect of another run, or of the same. */
+/**
+ * The effect under a key of a run; a business key may have led to an effect of another run, or of the same. Where the
+ * row was pruned, the one that a snapshot has.
+ */
 export const lookUp = Effect.fnUntraced(function* (reader: Reader, runId: string, idempotencyKey: string) {
   const own = yield* reader.get(Effects, { runId, idempotencyKey })
   if (own !== undefined) {
     return own
   }
-  const alias = yield* reader.get(EffectAliases, { runId, idempotencyKey })
-  return alias === undefined ? undefined : yield* reader.get(Effects, { runId: alias.ownerRunId, idempotencyKey })
+  const ownerRunId = (yield* reader.get(EffectAliases, { runId, idempotencyKey }))?.ownerRunId ?? runId
+  const owned = ownerRunId === runId ? undefined : yield* reader.get(Effects, { runId: ownerRunId, idempotencyKey })
+  return owned ?? (yield* recall(reader, ownerRunId, idempotencyKey))
 })
 
 /** The effect under a key of a run, for a write. */
@@ -303,7 +309,9 @@ const lookUpBusinessKey = Effect.fnUntraced(function* (tx: Transaction, intent: 
   if (businessKey === "") {
     return undefined
   }
-  const row = yield* tx.find(Effects, "business", [connector, businessKey])
+  const row =
+    (yield* tx.find(Effects, "business", [connector, businessKey])) ??
+    (yield* recallBusinessKey(tx, connector, businessKey))
   if (row !== undefined && row.runId !== runId) {
     const { idempotencyKey, runId: ownerRunId } = row
     tx.put(EffectAliases, { runId, idempotencyKey, ownerRunId })

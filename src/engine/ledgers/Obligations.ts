@@ -26,6 +26,7 @@ import * as Subject from "../Subject.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { type Obligation, Obligations } from "../store/tables.js"
 import { type Answer, after, limitOf, maxListed, mergeSorted, nowOr, requireRun } from "./common.js"
+import { requireRetained } from "./retained.js"
 
 const defaultClaimMs = 60_000n
 const defaultAttempts = 5
@@ -42,6 +43,7 @@ export const register = Effect.fnUntraced(function* (
   if (existing !== undefined) {
     return toRecord(existing)
   }
+  yield* requireRetained(run, "obligation")
   const { seqCursor: seq } = Journal.append(context, run, {
     kind: "obligation",
     subject: subjectOf("registered", kind, runId),

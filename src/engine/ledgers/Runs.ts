@@ -24,6 +24,7 @@ import * as Subject from "../Subject.js"
 import type { Reader } from "../store/Transaction.js"
 import { type Run, Runs } from "../store/tables.js"
 import { type Answer, after, isOver, limitOf, mergeSorted, nowOr, requireRun, statusWord } from "./common.js"
+import { isPruned, Retained } from "./retained.js"
 
 const defaultLeaseMs = 120_000n
 
@@ -57,6 +58,7 @@ export const begin = Effect.fnUntraced(function* (
   const stays =
     isOver(existing) ||
     existing.compactedAtMs > 0n ||
+    isPruned(existing) ||
     (leaseIfFree && isLeasedToAnother(existing, request.leaseOwner, tx.nowMs)) ||
     (existing.status === RunStatus.FAILED && (yield* hasCompensated(existing.runId)))
   const run = stays ? existing : { ...existing, ...lease, ...reopened(existing) }
@@ -242,7 +244,8 @@ const open = (
     scopesJson: JSON.stringify(request.scopes),
     labelsJson: JSON.stringify(request.labels),
     detailJson: "",
-    compactedAtMs: 0n
+    compactedAtMs: 0n,
+    retention: Retained.all
   }
   return Journal.append(context, run, {
     kind: "run",
@@ -270,6 +273,6 @@ const subjectOf = (run: Run, verb: string): string =>
 export const scopesOf = (run: Run): ReadonlyArray<string> => JSON.parse(run.scopesJson)
 
 export const toState = (run: Run): MessageShape<typeof RunStateSchema> => {
-  const { compactedAtMs: _, detailJson: __, labelsJson, scopesJson: ___, ...state } = run
+  const { compactedAtMs: _, detailJson: __, labelsJson, retention: ____, scopesJson: ___, ...state } = run
   return create(RunStateSchema, { ...state, scopes: [...scopesOf(run)], labels: JSON.parse(labelsJson) })
 }

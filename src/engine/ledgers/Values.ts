@@ -18,28 +18,29 @@ import type { Reader } from "../store/Transaction.js"
 import { type ValueRow, Values, ValueVersions } from "../store/tables.js"
 
 /** Writes the next version; `if_version` 0 only creates, n replaces exactly version n, negative replaces any. */
-export const write = Effect.fnUntraced(function* (
-  context: Journal.Context,
-  request: Omit<WriteValueRequest, "$typeName">
-) {
-  const { ifVersion, key, namespace, valueJson, writer } = request
-  const held = (yield* context.tx.get(Values, { namespace, key }))?.version ?? 0n
-  if (ifVersion >= 0n && ifVersion !== held) {
-    return yield* Refusal.conflict(
-      `version conflict on ${JSON.stringify(namespace)}/${JSON.stringify(key)}: version ${held} is held, ${ifVersion} was expected`
-    )
+export const write = Effect.fnUntraced(function* (context: Journal.Context, request: WriteValueRequest) {
+  const { ifVersion, key, namespace } = request
+  const held = yield* context.tx.get(Values, { namespace, key })
+  const version = held?.version ?? 0n
+  if (ifVersion >= 0n && ifVersion !== version) {
+    const name = `${JSON.stringify(namespace)}/${JSON.stringify(key)}`
+    return yield* Refusal.conflict(`version conflict on ${name}: version ${version} is held, ${ifVersion} was expected`)
   }
-  const version = held + 1n
-  const row = { namespace, key, valueJson, version, tsMs: context.tx.nowMs, writer, deleted: false }
-  yield* change(context, row, "changed", {
-    key,
-    namespace,
-    value: { key, namespace, value_json: valueJson, version },
-    version,
-    writer
-  })
-  return create(ValueRecordSchema, row)
+  return create(ValueRecordSchema, yield* writeNext(context, held, request))
 })
+
+/** Writes the version after the one that is held. */
+export const writeNext = (
+  context: Journal.Context,
+  held: ValueRow | undefined,
+  request: Pick<WriteValueRequest, "namespace" | "key" | "valueJson" | "writer">
+): Effect.Effect<ValueRow, StoreError> => {
+  const { key, namespace, valueJson, writer } = request
+  const version = (held?.version ?? 0n) + 1n
+  const row = { namespace, key, valueJson, version, tsMs: context.tx.nowMs, writer, deleted: false }
+  const value = { key, namespace, value_json: valueJson, version }
+  return Effect.as(change(context, row, "changed", { key, namespace, value, version, writer }), row)
+}
 
 /** The current record. A deleted one is not found, but shown. */
 export const get = (reader: Reader, { key, namespace }: GetValueRequest): Effect.Effect<GetValueResponse, StoreError> =>

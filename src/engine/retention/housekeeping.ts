@@ -31,14 +31,6 @@ export const make = Effect.fnUntraced(function* (
   const discarded = yield* Effect.makeLatch(true)
   const kept = yield* Effect.makeLatch(false)
 
-  const dropEvents = Effect.flatMap(
-    store.read((snapshot) => snapshot.select(DiscardedEvents, "limit 1", [])),
-    (sessions) =>
-      Effect.as(
-        Effect.when(store.write(dropSome), () => sessions.length > 0),
-        sessions.length > 0
-      )
-  )
   const purge = Effect.gen(function* () {
     const [oldest] = yield* store.read((snapshot) => snapshot.select(RequestIds, "order by created_at_ms limit 1", []))
     if (oldest === undefined) {
@@ -53,7 +45,7 @@ export const make = Effect.fnUntraced(function* (
   })
 
   yield* Effect.forever(
-    Effect.all([discarded.await, discarded.close, insistently(dropEvents)], { discard: true })
+    Effect.all([discarded.await, discarded.close, insistently(dropDiscarded(store))], { discard: true })
   ).pipe(Effect.annotateLogs({ ...module, fiber: "discarded events" }), Effect.interruptible, Effect.forkScoped)
   yield* Effect.forever(
     Effect.all([kept.close, insistently(purge), kept.await, Effect.sleep(purgeInterval)], { discard: true })
@@ -74,6 +66,13 @@ const insistently = (turn: Effect.Effect<boolean, StoreError>): Effect.Effect<vo
     Effect.retry(Schedule.exponential("1 second").pipe(Schedule.union(Schedule.spaced("1 minute")), Schedule.jittered)),
     // The schedule has no end.
     Effect.orDie
+  )
+
+/** Removes some events of sessions that are gone, and tells whether there may be more. */
+export const dropDiscarded = (store: StoreService): Effect.Effect<boolean, StoreError> =>
+  Effect.flatMap(
+    store.read((snapshot) => snapshot.select(DiscardedEvents, "limit 1", [])),
+    (sessions) => (sessions.length === 0 ? Effect.succeed(false) : Effect.as(store.write(dropSome), true))
   )
 
 /** Removes some events of one session that is gone, and its mark with the last of them. */

@@ -1,0 +1,120 @@
+/**
+ * What a policy no longer keeps, found by index and removed batch by batch.
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { EffectStatus, ObligationStatus, RunStatus } from "../../gen/tape/v1/tape_pb.js"
+import * as Requests from "../ledgers/Requests.js"
+import { Retained } from "../ledgers/retained.js"
+import type { StoreError } from "../StoreError.js"
+import type { Store } from "../store/Store.js"
+import type { Reader, Transaction } from "../store/Transaction.js"
+import { Effects, Obligations, type Run, Runs, Timers } from "../store/tables.js"
+import { type Pruned, pruneRun } from "./effects.js"
+import { batchSize } from "./housekeeping.js"
+
+type StoreService = Context.Tag.Service<Store>
+
+export const none = { runs: 0, effects: 0, obligations: 0, businessKeys: 0 }
+
+/** Settled effects that are older than a time: of finished runs, and of others as far as snapshots have them. */
+export const effects = Effect.fnUntraced(function* (store: StoreService, before: bigint) {
+  const report = { ...none }
+  for (const pageAfter of [finishedAfter, snapshottedAfter]) {
+    let last: Run | undefined
+    do {
+      const runs: ReadonlyArray<Run> = yield* store.read((snapshot) => pageAfter(snapshot, last))
+      for (const run of runs) {
+        const pruned = yield* ofRun(store, run, before)
+        report.runs += pruned.effects + pruned.obligations > 0 ? 1 : 0
+        report.effects += pruned.effects
+        report.obligations += pruned.obligations
+        report.businessKeys += pruned.businessKeys
+      }
+      last = runs.length < runsPage ? undefined : runs.at(-1)
+    } while (last !== undefined)
+  }
+  return report
+})
+
+/** Timers that fired, and were due before a time. */
+export const timers = (store: StoreService, before: bigint): Effect.Effect<number, StoreError> =>
+  inBatches(store, (tx) =>
+    Effect.map(
+      tx.select(Timers, "where fired = 1 and fire_at_ms < ? order by fire_at_ms limit ?", [before, BigInt(batchSize)]),
+      (rows) => {
+        rows.forEach(({ runId, timerId }) => tx.remove(Timers, { runId, timerId }))
+        return rows.length
+      }
+    )
+  )
+
+/** Answers that no repeat may ask for any longer. */
+export const requestIds = (store: StoreService): Effect.Effect<number, StoreError> =>
+  inBatches(store, (tx) => Requests.purge(tx, batchSize))
+
+// ---- internal ----
+
+const runsPage = 100
+
+const finished = `status in (${RunStatus.TERMINAL}, ${RunStatus.FAILED}, ${RunStatus.STUCK}, ${RunStatus.CANCELLED})
+  and retention < ${Retained.done}`
+
+const finishedAfter = (reader: Reader, last: Run | undefined) =>
+  reader.select(
+    Runs,
+    `where ${finished} ${last === undefined ? "" : "and (ended_at_ms, run_id) > (?, ?)"}
+     order by ended_at_ms, run_id limit ?`,
+    [...(last === undefined ? [] : [last.endedAtMs, last.runId]), BigInt(runsPage)]
+  )
+
+const snapshottedAfter = (reader: Reader, last: Run | undefined) =>
+  reader.select(Runs, `where retention = ${Retained.snapshotted} and run_id > ? order by run_id limit ?`, [
+    last?.runId ?? "",
+    BigInt(runsPage)
+  ])
+
+const ofRun = Effect.fnUntraced(function* (store: StoreService, { runId }: Run, before: bigint) {
+  const report = { effects: 0, obligations: 0, businessKeys: 0 }
+  // Most runs have nothing to prune: a look does not keep writers waiting.
+  if (!(yield* store.read((snapshot) => isWorthIt(snapshot, runId, before)))) {
+    return report
+  }
+  let next: string | undefined = ""
+  while (next !== undefined) {
+    const afterKey: string = next
+    const pruned: Pruned = yield* store.write((tx) => pruneRun(tx, runId, before, afterKey))
+    report.effects += pruned.effects
+    report.obligations += pruned.obligations
+    report.businessKeys += pruned.businessKeys
+    next = pruned.next
+  }
+  return report
+})
+
+/** Whether a run has anything old that is settled, or nothing at all and may be marked so. */
+const isWorthIt = Effect.fnUntraced(function* (reader: Reader, runId: string, before: bigint) {
+  const settled = yield* reader.select(
+    Effects,
+    `where run_id = ? and status in (${EffectStatus.CONFIRMED}, ${EffectStatus.FAILED}) and ts_ms < ? limit 1`,
+    [runId, before]
+  )
+  const undone = yield* reader.select(
+    Obligations,
+    `where run_id = ? and status = ${ObligationStatus.COMPENSATED} and ts_ms < ? limit 1`,
+    [runId, before]
+  )
+  return (
+    settled.length + undone.length > 0 ||
+    (yield* reader.select(Effects, "where run_id = ? limit 1", [runId])).length === 0
+  )
+})
+
+const inBatches = (
+  store: StoreService,
+  batch: (tx: Transaction) => Effect.Effect<number, StoreError>
+): Effect.Effect<number, StoreError> => {
+  const next = (sum: number): Effect.Effect<number, StoreError> =>
+    Effect.flatMap(store.write(batch), (count) => (count < batchSize ? Effect.succeed(sum + count) : next(sum + count)))
+  return next(0)
+}
