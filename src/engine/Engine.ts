@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import type { Tape } from "../gen/tape/v1/tape_pb.js"
 import type { Handlers } from "../Handlers.js"
 import * as Requests from "./ledgers/Requests.js"
+import { type Retention, layer as retention } from "./Retention.js"
 import * as Service from "./Service.js"
 import type { StoreError } from "./StoreError.js"
 import { Store } from "./store/Store.js"
@@ -64,7 +65,7 @@ export const layer = (options?: EngineOptions): Layer.Layer<Engine, never, Store
   )
 
 /**
- * The engine over the store that a URL names: `sqlite:<path>`, `memory:` for a private one that is gone with its scope,
+ * The engine, and the {@link Retention} of its tape, over the store that a URL names: `sqlite:<path>`, `memory:` for a private one that is gone with its scope,
  * or `postgres://user:password@host:port/database`, which any number of servers may share.
  *
  * @example
@@ -75,8 +76,11 @@ export const layer = (options?: EngineOptions): Layer.Layer<Engine, never, Store
  * @since 0.1.0
  * @category layers
  */
-export const layerUrl = (url: string, options?: EngineOptions): Layer.Layer<Engine, StoreError> =>
-  Layer.provide(layer(options), /^postgres(?:ql)?:/.test(url) ? postgres(url) : SqliteStore.layer({ url }))
+export const layerUrl = (url: string, options?: EngineOptions): Layer.Layer<Engine | Retention, StoreError> =>
+  Layer.provide(
+    Layer.merge(layer(options), retention),
+    /^postgres(?:ql)?:/.test(url) ? postgres(url) : SqliteStore.layer({ url })
+  )
 
 /** Loaded when it is asked for: who keeps a tape in a file pays for no other driver. */
 const postgres = (url: string): Layer.Layer<Store, StoreError> =>

@@ -93,11 +93,11 @@ export const layer: Layer.Layer<Retention, never, Store> = Layer.effect(
     return {
       prune: (policy) =>
         Effect.gen(function* () {
-          const { effects, tasks: _, timers } = policy
+          const { effects, tasks, timers } = policy
           const settled = effects === undefined ? Prune.none : yield* Prune.effects(store, yield* olderThan(effects))
           return new Pruned({
             ...settled,
-            tasks: 0,
+            tasks: tasks === undefined ? 0 : yield* Prune.tasks(store, yield* olderThan(tasks)),
             timers: timers === undefined ? 0 : yield* Prune.timers(store, yield* olderThan(timers)),
             requestIds: yield* Prune.requestIds(store)
           })

@@ -2,7 +2,15 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Exit, Option, Stream, TestClock } from "effect"
 import { TapeClient } from "effect-tape"
 import { Retention, Store } from "effect-tape/engine"
-import { EffectResolution, EffectStatus, ObligationStatus, RunStatus, type Session } from "effect-tape/proto"
+import {
+  EffectResolution,
+  EffectStatus,
+  HandlerKind,
+  ObligationStatus,
+  RunStatus,
+  type Session,
+  TaskStatus
+} from "effect-tape/proto"
 import * as Tables from "../../src/engine/store/tables.js"
 import { eventually, tapeOverStore as tape } from "./ledgerFixtures.js"
 
@@ -267,7 +275,33 @@ describe("a snapshot", () => {
   )
 })
 
-describe("pruning timers and request ids", () => {
+describe("pruning tasks, timers and request ids", () => {
+  it.effect("takes tasks that were done long ago, and no others", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const reactionId = "r"
+      yield* tape.registerReaction({ reactionId, subjectPattern: "/tape/run/**", handlerKind: HandlerKind.TASK })
+      yield* Effect.forEach(["1", "2", "3", "4"], begin)
+      const tasks = Effect.map(tape.listTasks({ reactionId }), ({ tasks }) => tasks)
+      yield* eventually(tasks, ({ length }) => length === 4)
+      const claimed = (yield* tape.claimTasks({ reactionId, owner: "o", shard: -1, max: 3 })).tasks
+      const [first, second, dead] = claimed.map(({ taskId }) => taskId)
+      yield* tape.completeTask({ taskId: first ?? "", owner: "o" })
+      yield* tape.nackTask({ taskId: dead ?? "", owner: "o", permanent: true })
+      yield* TestClock.adjust("30 seconds")
+      yield* tape.completeTask({ taskId: second ?? "", owner: "o" })
+      yield* TestClock.adjust("45 seconds")
+      assert.strictEqual((yield* prune({ tasks: "1 minute" })).tasks, 1)
+      assert.deepStrictEqual((yield* tasks).map(({ status }) => status).toSorted(), [
+        TaskStatus.PENDING,
+        TaskStatus.DONE,
+        TaskStatus.DLQ
+      ])
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* prune({ tasks: "1 minute" })).tasks, 1)
+    }).pipe(Effect.provide(tape))
+  )
+
   it.effect("takes timers that fired long ago, not those that are armed", () =>
     Effect.gen(function* () {
       const tape = yield* TapeClient

@@ -81,7 +81,7 @@ export const complete = Effect.fnUntraced(function* ({ tx }: Journal.Context, re
     return create(CompleteTaskResponseSchema, { task: toRecord(row) })
   }
   yield* requireLease(row, owner)
-  const done = { ...row, ...unleased, status: TaskStatus.DONE, finishedBy: owner }
+  const done = { ...row, ...unleased, status: TaskStatus.DONE, finishedBy: owner, finishedAtMs: tx.nowMs }
   tx.put(Tasks, done)
   return create(CompleteTaskResponseSchema, { task: toRecord(done) })
 })
@@ -148,6 +148,6 @@ const delayMs = (backoffMs: number, attempts: number): bigint => {
 }
 
 const toRecord = (row: TaskRow): Task => {
-  const { finishedBy: _, firstGlobalSeq: __, ...task } = row
+  const { finishedAtMs: _, finishedBy: __, firstGlobalSeq: ___, ...task } = row
   return create(TaskSchema, task)
 }

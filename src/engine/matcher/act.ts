@@ -128,7 +128,8 @@ const taskOf = (tx: Transaction, reaction: ReactionRow, entry: Entry): TaskRow =
   leaseExpiresAtMs: 0n,
   lastError: "",
   createdAtMs: tx.nowMs,
-  finishedBy: ""
+  finishedBy: "",
+  finishedAtMs: 0n
 })
 
 const sourceOf = (entry: Entry) => ({

@@ -3,13 +3,13 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { EffectStatus, ObligationStatus, RunStatus } from "../../gen/tape/v1/tape_pb.js"
+import { EffectStatus, ObligationStatus, RunStatus, TaskStatus } from "../../gen/tape/v1/tape_pb.js"
 import * as Requests from "../ledgers/Requests.js"
 import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
 import type { Store } from "../store/Store.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
-import { Effects, Obligations, type Run, Runs, Timers } from "../store/tables.js"
+import { Effects, Obligations, type Run, Runs, Tasks, Timers } from "../store/tables.js"
 import { type Pruned, pruneRun } from "./effects.js"
 import { batchSize } from "./housekeeping.js"
 
@@ -44,6 +44,21 @@ export const timers = (store: StoreService, before: bigint): Effect.Effect<numbe
       tx.select(Timers, "where fired = 1 and fire_at_ms < ? order by fire_at_ms limit ?", [before, BigInt(batchSize)]),
       (rows) => {
         rows.forEach(({ runId, timerId }) => tx.remove(Timers, { runId, timerId }))
+        return rows.length
+      }
+    )
+  )
+
+/** Tasks that were done before a time. */
+export const tasks = (store: StoreService, before: bigint): Effect.Effect<number, StoreError> =>
+  inBatches(store, (tx) =>
+    Effect.map(
+      tx.select(Tasks, `where status = ${TaskStatus.DONE} and finished_at_ms < ? order by finished_at_ms limit ?`, [
+        before,
+        BigInt(batchSize)
+      ]),
+      (rows) => {
+        rows.forEach(({ taskId }) => tx.remove(Tasks, { taskId }))
         return rows.length
       }
     )

@@ -312,7 +312,8 @@ export const Tasks = Table.make("tasks", {
     traceId: text,
     parentSpanId: text,
     /** Who completed it: a repeat by the same owner is answered alike. */
-    finishedBy: text
+    finishedBy: text,
+    finishedAtMs: int64
   },
   key: ["taskId"],
   unique: { source: { columns: ["reactionId", "firstGlobalSeq"] } }

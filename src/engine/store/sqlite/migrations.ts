@@ -313,5 +313,9 @@ export const migrations: ReadonlyArray<string> = [
   create index tasks_pending_by_subject on tasks (reaction_id, subject, created_at_ms) where status = 1;
   create index tasks_leased on tasks (reaction_id, lease_expires_at_ms) where status = 2;
   create index tasks_leased_in_shard on tasks (reaction_id, shard, lease_expires_at_ms) where status = 2;
+  `,
+  `
+  alter table tasks add column finished_at_ms integer not null default 0;
+  create index tasks_done on tasks (finished_at_ms) where status = 3;
   `
 ]
