@@ -78,19 +78,26 @@ export const make = (options?: Options): Effect.Effect<Context.Tag.Service<Postg
     let server: ChildProcess | undefined
 
     const url = (database: string) => `postgres://tape@127.0.0.1:${port}/${database}`
-    /** A database that has just been started, or recovers, is waited for. */
-    const connect = (target: string) =>
-      Effect.tryPromise(async () => {
-        const client = new pg.Client({ connectionString: target })
-        client.on("error", () => {})
-        await client.connect()
-        return client
-      }).pipe(Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo("15 seconds"))), Effect.orDie)
+    /** A database that has just been started, or recovers, is waited for; SQL that is wrong is not tried again. */
     const query = (target: string, sql: string) =>
-      Effect.acquireUseRelease(
-        connect(target),
-        (client) => Effect.promise(async () => (await client.query(sql)).rows),
-        (client) => Effect.promise(() => client.end())
+      Effect.tryPromise({
+        try: async () => {
+          const client = new pg.Client({ connectionString: target })
+          client.on("error", () => {})
+          await client.connect()
+          try {
+            return (await client.query(sql)).rows
+          } finally {
+            await client.end()
+          }
+        },
+        catch: (cause) => cause
+      }).pipe(
+        Effect.retry({
+          schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("15 seconds")),
+          while: (cause) => !(cause instanceof pg.DatabaseError) || /^(08|57P)/.test(cause.code ?? "")
+        }),
+        Effect.orDie
       )
     const start = Effect.sync(() => {
       const log = Fs.openSync(Path.join(folder, "log"), "a")

@@ -100,7 +100,18 @@ export const make = (
         return Effect.zipRight(wait(changed), after(globalSeq, limit))
       }
       const page = fromMemory(globalSeq, limit)
-      return page === undefined ? fromStore(globalSeq, limit) : Effect.succeed(page)
+      if (page !== undefined) {
+        return Effect.succeed(page)
+      }
+      const believed = known
+      return Effect.flatMap(fromStore(globalSeq, limit), (page) => {
+        if (page.upTo > globalSeq) {
+          return Effect.succeed(page)
+        }
+        // The journal does not reach as far as somebody said: wait for it instead of looking again and again.
+        known = known === believed ? page.upTo : known
+        return after(globalSeq, limit)
+      })
     })
 
   return {

@@ -9,12 +9,13 @@ import * as Postgres from "../../support/Postgres.js"
 const tape = Layer.effectContext(
   Effect.map(Engine.Engine, (engine) => {
     const client = Client.fromHandlers(engine)
-    return Context.make(Client.TapeClient, client).pipe(Context.add(Probe, { connect: Effect.succeed(client) }))
+    const itself = Effect.succeed(client)
+    return Context.make(Client.TapeClient, client).pipe(Context.add(Probe, { connect: itself, asIs: itself }))
   })
 ).pipe(Layer.provide(Postgres.layerEngine), Layer.provide(Postgres.layer()))
 
 layer(tape, { excludeTestServices: true })("in-process, PostgreSQL", (it) => {
-  for (const scenario of scenarios) {
+  for (const scenario of scenarios.filter(({ level }) => level === "wire")) {
     it.effect(`${scenario.id} · ${scenario.title}`, () => scenario.run)
   }
 })

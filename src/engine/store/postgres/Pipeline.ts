@@ -12,18 +12,19 @@ export type Rows = ReadonlyArray<ReadonlyArray<string>>
 /** What a connection has prepared so far: statements outlive transactions, also those that fail. */
 export type PreparedNames = Set<string>
 
-/** Sends the commands; the answer is called once, with the rows of each. */
+/**
+ * Sends the commands; the answer is called once, with the rows of each. A server that says nothing for `silenceMillis`
+ * is given up with its connection; 0 is no limit.
+ */
 export const send = (
   client: PoolClient,
   prepared: PreparedNames,
   commands: ReadonlyArray<Command>,
-  answer: (error: unknown, results: ReadonlyArray<Rows>) => void
+  answer: (error: unknown, results: ReadonlyArray<Rows>) => void,
+  silenceMillis = 0
 ): void => {
-  client.query(new Pipeline(prepared, commands, answer))
+  client.query(new Pipeline(prepared, commands, answer, silenceMillis))
 }
-
-/** How long a server may say nothing before the connection counts as lost; longer than it may wait for a lock. */
-export const silenceMillis = 30_000
 
 class Pipeline implements Submittable {
   private readonly results: Array<Array<ReadonlyArray<string>>>
@@ -34,7 +35,8 @@ class Pipeline implements Submittable {
   constructor(
     private readonly prepared: PreparedNames,
     private readonly commands: ReadonlyArray<Command>,
-    private readonly answer: (error: unknown, results: ReadonlyArray<Rows>) => void
+    private readonly answer: (error: unknown, results: ReadonlyArray<Rows>) => void,
+    private readonly silenceMillis: number
   ) {
     this.results = commands.map(() => [])
   }
@@ -43,7 +45,7 @@ class Pipeline implements Submittable {
     this.connection = connection
     connection.on("parseComplete", this.onParsed)
     const socket = socketOf(connection)
-    socket.setTimeout(silenceMillis)
+    socket.setTimeout(this.silenceMillis)
     socket.on("timeout", this.onSilence)
     socket.cork()
     for (const { prepared, values } of this.commands) {
@@ -84,7 +86,7 @@ class Pipeline implements Submittable {
 
   private readonly onSilence = (): void => {
     if (this.connection !== undefined) {
-      socketOf(this.connection).destroy(new Error(`no answer within ${silenceMillis} ms`))
+      socketOf(this.connection).destroy(new Error(`no answer within ${this.silenceMillis} ms`))
     }
   }
 

@@ -20,6 +20,13 @@ export interface Pool {
   readonly use: <A, E>(body: (session: Session) => Effect.Effect<A, E>) => Effect.Effect<A, E | Failure>
 }
 
+export interface Options {
+  /** The most connections at a time. */
+  readonly size: number
+  /** Whether statements may take as long as they take, as those that change the schema do. Defaults to `false`. */
+  readonly isPatient?: boolean
+}
+
 /** How long connecting may take. */
 export const connectMillis = 5_000
 
@@ -36,7 +43,7 @@ export const client = (url: string): pg.Client => new pg.Client(clientConfig(url
 
 export const make = Effect.fnUntraced(function* (
   url: string,
-  size: number
+  { isPatient = false, size }: Options
 ): Effect.fn.Return<Pool, never, Scope.Scope> {
   // Waiting is done here: the pool's own queue would fail those who wait longer than connecting may take.
   const permits = yield* Effect.makeSemaphore(size)
@@ -52,6 +59,9 @@ export const make = Effect.fnUntraced(function* (
   pool.on("error", () => {}).on("connect", (client) => client.on("error", () => {}))
   const prepared = new WeakMap<pg.PoolClient, PreparedNames>()
 
+  const transmit: typeof send = (client, names, commands, answer) =>
+    send(client, names, commands, answer, isPatient ? 0 : silenceMillis)
+
   const namesOf = (client: pg.PoolClient): PreparedNames => {
     const known = prepared.get(client)
     if (known !== undefined) {
@@ -60,7 +70,7 @@ export const make = Effect.fnUntraced(function* (
     const names: PreparedNames = new Set()
     prepared.set(client, names)
     // Should it fail, so does what follows.
-    send(client, names, [command(settings)], () => {})
+    transmit(client, names, [command(settings, isPatient ? ["0", "0", "0"] : ["5s", "8s", "20s"])], () => {})
     return names
   }
 
@@ -80,11 +90,11 @@ export const make = Effect.fnUntraced(function* (
             return body({
               run: (commands) =>
                 Effect.async((resume) => {
-                  send(client, names, commands, (error, results) => {
+                  transmit(client, names, commands, (error, results) => {
                     resume(error === undefined ? Effect.succeed(results) : Effect.fail(failureOf(error)))
                   })
                 }),
-              finish: (last) => send(client, names, [last], () => {})
+              finish: (last) => transmit(client, names, [last], () => {})
             })
           },
           (client) => Effect.sync(() => client.release())
@@ -93,6 +103,9 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
+/** How long the database may say nothing before a connection counts as lost: longer than any of its own limits. */
+const silenceMillis = 30_000
+
 /**
  * What a session needs, whatever the role or the database is set to. Every list has an index that serves it, and an
  * empty table's statistics must not talk the planner out of it. A transaction of a server that stands still is ended
@@ -100,17 +113,17 @@ export const make = Effect.fnUntraced(function* (
  */
 const settings = prepare(
   `select ${Object.entries({
-    jit: "off",
-    enable_seqscan: "off",
-    enable_hashjoin: "off",
-    enable_mergejoin: "off",
-    extra_float_digits: "1",
-    idle_in_transaction_session_timeout: "5s",
-    lock_timeout: "8s",
-    statement_timeout: "20s"
+    jit: "'off'",
+    enable_seqscan: "'off'",
+    enable_hashjoin: "'off'",
+    enable_mergejoin: "'off'",
+    extra_float_digits: "'1'",
+    idle_in_transaction_session_timeout: "$1",
+    lock_timeout: "$2",
+    statement_timeout: "$3",
+    synchronous_commit:
+      "case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end"
   })
-    .map(([name, value]) => `set_config('${name}', '${value}', false)`)
-    .join(", ")},
-  set_config('synchronous_commit', case current_setting('synchronous_commit') when 'off' then 'on'
-    else current_setting('synchronous_commit') end, false)`
+    .map(([name, value]) => `set_config('${name}', ${value}, false)`)
+    .join(", ")}`
 )

@@ -16,6 +16,7 @@ import { keyText, type Table, type Value } from "../Table.js"
 import type { Draft, Driver, RawRow } from "../Transaction.js"
 import { Counters, type Entry, Journal, Runs } from "../tables.js"
 import type { Failure } from "./failure.js"
+import type { Mark, Marks } from "./Marks.js"
 import type { Rows } from "./Pipeline.js"
 import type { Session } from "./Pool.js"
 import { type Memory, uniqueText, type Wanted, type Wants } from "./Prediction.js"
@@ -26,8 +27,7 @@ export interface Surroundings {
   readonly sqlOf: (table: Table) => TableSql
   /** Where other processes listen for new entries. */
   readonly channel: string
-  /** What became of a transaction whose COMMIT was sent and never answered. */
-  readonly outcomeOf: (transactionId: string) => Effect.Effect<"committed" | "aborted", Failure>
+  readonly marks: Marks
   readonly toStoreError: (failure: Failure) => StoreError
 }
 
@@ -37,6 +37,7 @@ export class PostgresBatch implements Driver {
   private isOver = false
   private hasWritten = false
   private transactionId = ""
+  private readonly mark: Mark
   private readonly writes: Array<Command> = []
   /** The rows as the database has them for this transaction; `undefined` is one that was looked for in vain. */
   private readonly rows = new Map<Table, Map<string, RawRow | undefined>>()
@@ -45,7 +46,9 @@ export class PostgresBatch implements Driver {
   constructor(
     private readonly session: Session,
     private readonly around: Surroundings
-  ) {}
+  ) {
+    this.mark = around.marks.next()
+  }
 
   /** Opens the transaction and locks what is wanted; answers the database's clock, read once the locks are held. */
   begin(wants: Wants): Effect.Effect<bigint, StoreError> {
@@ -198,12 +201,12 @@ export class PostgresBatch implements Driver {
 
   /** Nothing when the connection was lost, and the database says that it had committed by then. */
   private commitWith(last: ReadonlyArray<Command>): Effect.Effect<ReadonlyArray<Rows> | undefined, StoreError> {
-    return Effect.suspend(() => this.session.run([...this.writes.splice(0), ...last, commit])).pipe(
+    return Effect.suspend(() => this.session.run([this.mark.command, ...this.writes.splice(0), ...last, commit])).pipe(
       Effect.catchIf(
         (failure) => failure.isLost,
         (failure) =>
-          Effect.flatMap(this.around.outcomeOf(this.transactionId), (outcome) =>
-            outcome === "committed" ? Effect.succeed(undefined) : Effect.fail(failure)
+          Effect.flatMap(this.around.marks.isCommitted(this.mark, this.transactionId), (isCommitted) =>
+            isCommitted ? Effect.succeed(undefined) : Effect.fail(failure)
           )
       ),
       Effect.mapError((failure) => this.failed(failure)),

@@ -1,6 +1,7 @@
 /**
  * A tape in a PostgreSQL database, which any number of servers may share.
  */
+import { randomUUID } from "node:crypto"
 import { performance } from "node:perf_hooks"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,7 +18,8 @@ import type { Entry } from "../tables.js"
 import * as Writer from "../Writer.js"
 import { type Failure, failureOf, isConflict, isOfOneCall, toStoreError, withoutPassword } from "./failure.js"
 import * as Listener from "./Listener.js"
-import { check, migrate } from "./migrations.js"
+import * as Marks from "./Marks.js"
+import { prepareDatabase } from "./migrations.js"
 import * as Pool from "./Pool.js"
 import { PostgresBatch, type Surroundings } from "./PostgresBatch.js"
 import { PostgresSnapshot } from "./PostgresSnapshot.js"
@@ -44,9 +46,6 @@ const conflictRetries = Schedule.exponential("2 millis", 1.6).pipe(
   Schedule.intersect(Schedule.recurs(10))
 )
 
-/** For a COMMIT without an answer: long enough for a restart of the database, short enough for those who wait. */
-const outcomeRetries = Schedule.spaced("100 millis").pipe(Schedule.upTo("5 seconds"))
-
 const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<Context.Tag.Service<Store>, StoreError, Scope.Scope> {
@@ -64,9 +63,15 @@ const make = Effect.fnUntraced(function* (
         detail: `expected postgres://user:password@host:port/database (${cause instanceof Error ? cause.message : ""})`
       })
   })
-  const writing = yield* Pool.make(options.url, 1)
-  const reading = yield* Pool.make(options.url, readers)
-  const channel = yield* Effect.mapError(Effect.zipRight(migrate(writing, url), check(writing, url)), asStoreError)
+  const channel = yield* Effect.mapError(
+    Effect.scoped(
+      Effect.flatMap(Pool.make(options.url, { size: 1, isPatient: true }), (pool) => prepareDatabase(pool, url))
+    ),
+    asStoreError
+  )
+  const writing = yield* Pool.make(options.url, { size: 1 })
+  const reading = yield* Pool.make(options.url, { size: readers })
+  const marks = yield* Effect.mapError(Marks.make(reading, randomUUID()), toError)
 
   const sqlOf = TableSql.memoized(TableSql.make)
   const memory = new Memory()
@@ -99,27 +104,7 @@ const make = Effect.fnUntraced(function* (
 
   const tail = Tail.make(yield* read((snapshot) => snapshot.head), read)
 
-  const outcomeOf: Surroundings["outcomeOf"] = (transactionId) =>
-    reading
-      .use((session) => session.run([command(outcome, [transactionId])]))
-      .pipe(
-        Effect.flatMap(([rows]) => {
-          const status = rows?.[0]?.[0]
-          return status === "committed" || status === "aborted"
-            ? Effect.succeed<"committed" | "aborted">(status)
-            : Effect.fail(failureOf(new Error(`the transaction is ${status ?? "forgotten"}`)))
-        }),
-        Effect.retry(outcomeRetries),
-        Effect.mapError(
-          (failure): Failure => ({
-            ...failure,
-            isAmbiguous: true,
-            detail: `the connection was lost during COMMIT, and its outcome is unknown: ${failure.detail}`
-          })
-        )
-      )
-
-  const surroundings: Surroundings = { sqlOf, channel, outcomeOf, toStoreError: toError }
+  const surroundings: Surroundings = { sqlOf, channel, marks, toStoreError: toError }
 
   interface Outcome {
     readonly exits: ReadonlyArray<Exit.Exit<unknown, unknown>>
@@ -222,8 +207,6 @@ class DatabaseClock {
     return this.heardMs + BigInt(Math.floor(performance.now() - this.at))
   }
 }
-
-const outcome = prepare("select coalesce(pg_xact_status($1::text::xid8), 'forgotten')")
 
 const durability = prepare("select current_setting('fsync'), current_setting('synchronous_commit')")
 

@@ -21,64 +21,66 @@ export const toPostgres = (step: string): string =>
     .replace(/\)\s*strict(?:,\s*without rowid)?\s*;/g, ");")
     .replace(/\)\s*without rowid(?:,\s*strict)?\s*;/g, ");")
 
-/** Brings the schema up to date. Servers that start at once take turns. */
-export const migrate = (pool: Pool, url: string): Effect.Effect<void, StoreError | Failure> =>
-  pool.use((session) => {
-    const run = (sql: string) => session.run([command(prepare(sql))])
-    return Effect.gen(function* () {
-      yield* run("begin isolation level read committed read write")
-      // The key is `tape` in ASCII.
-      yield* run("select pg_advisory_xact_lock(1952542821)")
-      yield* run("create table if not exists tape_schema (version bigint not null)")
-      const [versions] = yield* run("select coalesce(max(version), 0) from tape_schema")
-      const version = Number(versions?.[0]?.[0])
-      if (version > migrations.length) {
-        return yield* new StoreError({
-          reason: "SchemaTooNew",
-          url,
-          detail: `written by a later version (schema ${version}, this one knows ${migrations.length})`
-        })
+/**
+ * Checks a database and brings its schema up to date; servers that start at once take turns. Answers the channel on
+ * which its servers tell each other of new entries.
+ */
+export const prepareDatabase = (pool: Pool, url: string): Effect.Effect<string, StoreError | Failure> =>
+  pool.use((session) =>
+    Effect.gen(function* () {
+      const [encoding, serverVersion] = (yield* session.run([command(server)]))[0]![0]!
+      if (encoding !== "UTF8") {
+        return yield* refuse(url, "InvalidUrl", `the database is in ${encoding}; a tape needs UTF8`)
       }
-      for (const step of migrations.slice(version)) {
-        yield* each(session, toPostgres(step))
+      if (Number(serverVersion) < oldestServer) {
+        return yield* refuse(url, "InvalidUrl", "PostgreSQL 13 is the oldest that works")
       }
-      if (version < migrations.length) {
-        yield* run("delete from tape_schema")
-        yield* run(`insert into tape_schema (version) values (${migrations.length})`)
-      }
-      yield* run("commit")
-    }).pipe(Effect.tapError(() => Effect.sync(() => session.finish(command(prepare("rollback"))))))
-  })
+      yield* Effect.tapError(migrate(session, url), () => Effect.sync(() => session.finish(sql("rollback"))))
+      return (yield* session.run([command(channel)]))[0]![0]![0]!
+    })
+  )
+
+const oldestServer = 130_000
+const server = prepare("select current_setting('server_encoding'), current_setting('server_version_num')")
+
+/** One tape per schema: its own table's number keeps the notifications of several in one database apart. */
+const channel = prepare("select 'tape_' || 'journal'::regclass::oid")
+
+const refuse = (url: string, reason: StoreError["reason"], detail: string) => new StoreError({ reason, url, detail })
+
+const sql = (text: string) => command(prepare(text))
+
+const migrate = Effect.fnUntraced(function* (session: Session, url: string) {
+  yield* session.run([
+    sql("begin isolation level read committed read write"),
+    // The key is `tape` in ASCII.
+    sql("select pg_advisory_xact_lock(1952542821)")
+  ])
+  yield* session.run([
+    sql("create table if not exists tape_schema (version bigint not null)"),
+    sql(`create table if not exists tape_servers (
+      id text not null primary key, mark bigint not null, seen_at timestamptz not null) with (fillfactor = 50)`)
+  ])
+  const [rows] = yield* session.run([sql("select coalesce(max(version), 0) from tape_schema")])
+  const version = Number(rows![0]![0])
+  if (version > migrations.length) {
+    const known = `(schema ${version}, this one knows ${migrations.length})`
+    return yield* refuse(url, "SchemaTooNew", `written by a later version ${known}`)
+  }
+  for (const step of migrations.slice(version)) {
+    yield* each(session, toPostgres(step))
+  }
+  yield* session.run([
+    sql("delete from tape_schema"),
+    sql(`insert into tape_schema (version) values (${migrations.length})`),
+    sql("commit")
+  ])
+})
 
 /** Prepared statements come one by one; no literal in a migration contains a semicolon. */
 const each = (session: Session, step: string) =>
   Effect.forEach(
     step.split(";").filter((statement) => statement.trim() !== ""),
-    (statement) => session.run([command(prepare(statement))]),
+    (statement) => session.run([sql(statement)]),
     { discard: true }
   )
-
-export const check = (pool: Pool, url: string): Effect.Effect<string, StoreError | Failure> =>
-  pool.use((session) =>
-    Effect.flatMap(session.run([command(identity)]), ([rows]) => {
-      const [encoding, version, channel] = rows![0]!
-      if (encoding !== "UTF8") {
-        return new StoreError({
-          reason: "InvalidUrl",
-          url,
-          detail: `the database is in ${encoding}; a tape needs UTF8`
-        })
-      }
-      return Number(version) < oldestServer
-        ? new StoreError({ reason: "InvalidUrl", url, detail: "PostgreSQL 13 is the oldest that works" })
-        : Effect.succeed(channel!)
-    })
-  )
-
-const oldestServer = 130_000
-
-/** One tape per schema: its own table's number keeps the notifications of several in one database apart. */
-const identity = prepare(
-  `select current_setting('server_encoding'), current_setting('server_version_num'),
-     'tape_' || 'journal'::regclass::oid`
-)
