@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import { CurrentRun, type Drift } from "./durable/run.js"
 
 export { app, type Failure, type Output } from "./durable/app.js"
+export { type CompensationContext, type Compensator, compensatorsOf } from "./durable/compensate.js"
 export { type DecideOptions, decide, now, random, sample, uuid } from "./durable/decide.js"
 export {
   AckLost,
@@ -40,6 +41,7 @@ export type {
   App,
   AppContext,
   Call,
+  Compensable,
   ContextOf,
   Outside,
   RedriveOptions,

@@ -14,7 +14,7 @@ import { begin, place, type Row, readable, settle } from "./act.js"
 import { AckLost, EffectFailed, EffectUnknown, ToolMisconfigured } from "./errors.js"
 import * as Json from "./json.js"
 import { enter, type Life, sealed } from "./run.js"
-import { checked, failureOf, finishTool, statusCheckOf } from "./toolValue.js"
+import { checked, compensateOf, failureOf, finishTool, statusCheckOf } from "./toolValue.js"
 import type { Call, Tool, ToolCallOptions } from "./types.js"
 
 /**
@@ -228,6 +228,7 @@ export const tool = <
 
   return finishTool(name, act, {
     compensation: options.compensate === undefined ? undefined : { kind: name },
+    compensate: compensateOf(codecs, options.compensate),
     statusCheck: statusCheckOf(name, codecs, options.statusCheck)
   })
 }

@@ -73,6 +73,25 @@ export const statusCheckOf = <I, A, IR, AR, RS>(
         return Option.isNone(found) ? Option.none() : Option.some(yield* codecs.output.encodeValue(found.value))
       })
 
+/** The author's compensator as obligations call it: from what is recorded. A dispatcher's answer may stand under `value`. */
+export const compensateOf = <I, A, IR, AR, RC>(
+  codecs: { readonly input: Json.Codec<I, IR>; readonly output: Json.Codec<A, AR> },
+  compensate: ((input: I, output: A, call: Call) => Effect.Effect<unknown, unknown, RC>) | undefined
+): ((input: unknown, output: unknown, call: Call) => Effect.Effect<unknown, unknown, IR | AR | RC>) | undefined =>
+  compensate === undefined
+    ? undefined
+    : Effect.fnUntraced(function* (input: unknown, output: unknown, call: Call) {
+        return yield* compensate(yield* codecs.input.decodeValue(input), yield* answerOf(codecs.output, output), call)
+      })
+
+/** A connector's answer stands in the record as it is, or under `value` when it is no object. */
+export const answerOf = <A, R>(output: Json.Codec<A, R>, recorded: unknown): Effect.Effect<A, Json.CodecError, R> =>
+  Effect.catchAll(output.decodeValue(recorded), (error) =>
+    typeof recorded === "object" && recorded !== null && "value" in recorded
+      ? Effect.mapError(output.decodeValue(recorded.value), () => error)
+      : Effect.fail(error)
+  )
+
 const summary = (recorded: unknown): string => {
   if (recorded === undefined) return "no reason is recorded"
   if (typeof recorded === "string") return recorded

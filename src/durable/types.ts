@@ -59,12 +59,24 @@ export interface Call {
 }
 
 /**
+ * What undoes an effect, for whoever works the obligations: from the recorded input and output, as parsed JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Compensable<out R> {
+  readonly compensate?:
+    | ((input: unknown, output: unknown, call: Call) => Effect.Effect<unknown, unknown, R>)
+    | undefined
+}
+
+/**
  * A tool that runs inside the agent.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Tool<in out Name extends string, in I, out A, out E, out R> extends ToolLike<R> {
+export interface Tool<in out Name extends string, in I, out A, out E, out R> extends ToolLike<R>, Compensable<R> {
   (input: I, options?: ToolCallOptions): Effect.Effect<A, E | EffectFailed | EffectUnknown, R | CurrentRun | Uses<Name>>
   readonly name: Name
   readonly connector?: undefined
@@ -76,7 +88,7 @@ export interface Tool<in out Name extends string, in I, out A, out E, out R> ext
  * @since 0.1.0
  * @category models
  */
-export interface AnyTool extends ToolLike {
+export interface AnyTool extends ToolLike, Compensable<unknown> {
   (input: never, options?: ToolCallOptions): Effect.Effect<unknown, unknown, unknown>
 }
 

@@ -11,8 +11,8 @@ import { begin, place, type Row } from "../durable/act.js"
 import { EffectFailed, type EffectUnknown, RunRefused } from "../durable/errors.js"
 import * as Json from "../durable/json.js"
 import { type CurrentRun, enter, stop } from "../durable/run.js"
-import { finishTool, statusCheckOf } from "../durable/toolValue.js"
-import type { Call, ToolCallOptions, Uses } from "../durable/types.js"
+import { compensateOf, finishTool, statusCheckOf } from "../durable/toolValue.js"
+import type { Call, Compensable, ToolCallOptions, Uses } from "../durable/types.js"
 import { EffectSemantics } from "../gen/tape/v1/tape_pb.js"
 import type { Envelope, Semantics } from "./envelope.js"
 import type { ToolLike } from "./ToolLike.js"
@@ -93,7 +93,8 @@ export interface Pending<out A, out E> {
  * @category models
  */
 export interface Tool<in out Name extends string, in I, out A, out E, out R, out C extends string, W extends boolean>
-  extends ToolLike<R> {
+  extends ToolLike<R>,
+    Compensable<R> {
   (
     input: I,
     options?: ToolCallOptions
@@ -219,6 +220,7 @@ export const tool = <
       semantics,
       envelope,
       compensation: options.compensate === undefined ? undefined : { kind: name },
+      compensate: compensateOf(codecs, options.compensate),
       statusCheck: statusCheckOf(name, codecs, options.statusCheck),
       maxAttempts: options.maxAttempts,
       dispatchTimeout

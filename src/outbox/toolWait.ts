@@ -13,7 +13,7 @@ import { find, type Row, readable } from "../durable/act.js"
 import { type EffectFailed, EffectUnknown, RunFinished } from "../durable/errors.js"
 import * as Json from "../durable/json.js"
 import { ask, ended, isFinal, type Life, stop } from "../durable/run.js"
-import { failureOf } from "../durable/toolValue.js"
+import { answerOf, failureOf } from "../durable/toolValue.js"
 import { type EffectRecord, EffectStatus } from "../gen/tape/v1/tape_pb.js"
 
 interface Codecs<A, E, AR, ER> {
@@ -49,23 +49,17 @@ export const settled = <A, E, AR, ER>(
     (found): Effect.Effect<A, E | EffectFailed, AR | ER> =>
       found.status === EffectStatus.FAILED
         ? failureOf(tool, { ...row, errorJson: found.errorJson }, codecs.error)
-        : readable(life, row.key, answerOf(codecs.output, found.responseJson))
+        : readable(
+            life,
+            row.key,
+            Effect.flatMap(Json.parse(found.responseJson), (recorded) => answerOf(codecs.output, recorded))
+          )
   )
 }
 
 type Recorded = Pick<Row, "status" | "responseJson" | "errorJson">
 
 const isSettled = (status: EffectStatus): boolean => status === EffectStatus.CONFIRMED || status === EffectStatus.FAILED
-
-/** A connector's answer stands in the record as it is, or under `value` when it is no object. */
-const answerOf = <A, R>(output: Json.Codec<A, R>, responseJson: string): Effect.Effect<A, Json.CodecError, R> =>
-  Effect.catchAll(output.decode(responseJson), (error) =>
-    Effect.flatMap(Json.parse(responseJson), (recorded) =>
-      typeof recorded === "object" && recorded !== null && "value" in recorded
-        ? Effect.mapError(output.decodeValue(recorded.value), () => error)
-        : Effect.fail(error)
-    )
-  )
 
 /**
  * Follows the journal of the run that holds the row (another one's, when a business key led to it), and looks again at
