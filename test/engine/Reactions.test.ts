@@ -5,6 +5,8 @@ import { HandlerKind } from "effect-tape/proto"
 import { react, tasksWhen, write } from "../fixtures/matcher-tape.js"
 import { tapeOverStore as tape } from "./ledgerFixtures.js"
 
+const unknownKind: number = 9
+
 describe("registering a reaction", () => {
   it.effect("mints an id when none is given; the same id again updates it and keeps its age", () =>
     Effect.gen(function* () {
@@ -52,7 +54,7 @@ describe("registering a reaction", () => {
 
   refused("a pattern that has ** elsewhere than at its end", { subjectPattern: "/tape/**/x" }, /\*\* is only allowed/)
   refused("no kind", { handlerKind: 0 }, /handler_kind 0 is not one of 1 \(AGENT\)/)
-  refused("an unknown kind", { handlerKind: 9 }, /handler_kind 9/)
+  refused("an unknown kind", { handlerKind: unknownKind }, /handler_kind 9/)
   refused("an agent without an app", { handlerKind: HandlerKind.AGENT }, /agent_app is required/)
   refused("CEL that does not parse", { predicateCel: "payload.a ==" }, /predicate_cel: does not parse/)
   refused("a name that no predicate knows", { predicateCel: "paylod.a == 1" }, /unknown name "paylod"; .*payload/)

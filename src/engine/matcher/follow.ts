@@ -70,7 +70,6 @@ const run = Effect.fnUntraced(function* (
   const predicate = yield* Predicate.compile(reaction.predicateCel)
   const matchesSubject = Subject.matcher(reaction.subjectPattern)
   const isOwnRun = withoutOwnRuns(store, reaction)
-  yield* recovered
 
   let cursor = reaction.matchedUpTo
   let seen = cursor
@@ -131,6 +130,7 @@ const run = Effect.fnUntraced(function* (
       // Nothing matched on the way to `seen`: there is no need to look again.
       seen = cursor > seen ? cursor : seen
     }
+    yield* recovered
     yield* yieldToEventLoop
   }
 })
