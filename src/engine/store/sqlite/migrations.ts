@@ -219,7 +219,7 @@ export const migrations: ReadonlyArray<string> = [
   `,
   `
   alter table runs add column retention integer not null default 0;
-  create index runs_prunable on runs (ended_at_ms, run_id) where status in (4, 5, 7, 8) and retention < 4;
+  create index runs_prunable on runs (ended_at_ms, run_id) where status + 0 in (4, 5, 7, 8) and retention < 4;
   create index runs_snapshotted on runs (run_id) where retention = 1;
 
   create table effect_snapshots (
