@@ -114,6 +114,44 @@ layer(Postgres.layer(), { excludeTestServices: true })("two servers on one datab
     })
   )
 
+  it.scoped("a row that was absent when it was looked for is not written over when it has come meanwhile", () =>
+    Effect.gen(function* () {
+      const { tapes, url } = yield* openTapes(1)
+      const [tape] = tapes
+      const other = yield* rival(url)
+      const { runId } = yield* tape!.beginRun({ appName: "absent" })
+      yield* other("begin")
+      yield* other(`insert into budgets (run_id, usd_cap, token_cap, usd_spent, tokens_spent)
+        values ('${runId}', 0, 0, 0, 100)`)
+      const charge = yield* Effect.fork(tape!.chargeBudget({ runId, tokens: 7n }))
+      yield* waitingForLocks(url, 1)
+      yield* other("commit")
+      assert.strictEqual((yield* Fiber.join(charge)).tokensSpent, 107n)
+    })
+  )
+
+  it.scoped("a timer that another server is claiming at this moment is not claimed again", () =>
+    Effect.gen(function* () {
+      const { tapes, url } = yield* openTapes(1)
+      const [tape] = tapes
+      const other = yield* rival(url)
+      const { runId } = yield* tape!.beginRun({ appName: "claim" })
+      yield* Effect.forEach(["a", "b", "c"], (timerId, index) =>
+        tape!.setTimer({ runId, timerId, fireAtMs: BigInt(index + 1) })
+      )
+      yield* other("begin")
+      yield* other("update timers set fired = 1 where timer_id = 'a'")
+      const claim = yield* Effect.fork(tape!.listDueTimers({ limit: 2n, claim: true }))
+      yield* waitingForLocks(url, 1)
+      yield* other("commit")
+      const { timers } = yield* Fiber.join(claim)
+      assert.deepStrictEqual(
+        timers.map(({ timerId }) => timerId),
+        ["b", "c"]
+      )
+    })
+  )
+
   it.scoped("a deadlock is nobody's failure: the batch runs again", () =>
     Effect.gen(function* () {
       const { tapes, url } = yield* openTapes(1)
