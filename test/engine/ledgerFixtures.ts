@@ -22,3 +22,7 @@ export const eventually = <A, E, R>(
       Effect.repeat({ until: (seen) => isDone(seen) || performance.now() > deadline })
     )
   })
+
+/** A tape in a store of its own, by URL. */
+export const tapeAt = (url: string, options?: Engine.EngineOptions) =>
+  Layer.provide(Client.layerHandlers(Engine.Engine), Engine.layerUrl(url, options))
