@@ -4,7 +4,9 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type { TapeError } from "../../src/Errors.js"
+import type { Errors } from "effect-tape"
+
+export type TapeError = Errors.TapeError
 
 /** Something that should have become visible did not, within its deadline. */
 export class Unmet extends Data.TaggedError("Unmet")<{ readonly what: string; readonly seen?: unknown }> {

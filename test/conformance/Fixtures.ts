@@ -10,8 +10,7 @@ import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { type CallOptions, TapeClient } from "../../src/Client.js"
-import type { TapeError } from "../../src/Errors.js"
+import { type Client, TapeClient } from "effect-tape"
 import {
   type BeginEffectRequestSchema,
   type BeginRunRequestSchema,
@@ -24,7 +23,8 @@ import {
   type RecordDecisionRequestSchema,
   type RegisterCompensationRequestSchema,
   type RunState
-} from "../../src/gen/tape/v1/tape_pb.js"
+} from "effect-tape/proto"
+import type { TapeError } from "./Expect.js"
 import { Unmet } from "./Expect.js"
 
 export type Tape = Context.Tag.Service<typeof TapeClient>
@@ -44,7 +44,7 @@ export const world = Effect.map(TapeClient, (tape) => {
   const app = `acc-${id}`
   const bank = `bank.wire-${id}`
 
-  const beginRun = (x: string, over: Over<typeof BeginRunRequestSchema> = {}, options?: CallOptions) =>
+  const beginRun = (x: string, over: Over<typeof BeginRunRequestSchema> = {}, options?: Client.CallOptions) =>
     tape.beginRun(
       {
         appName: app,
@@ -64,7 +64,7 @@ export const world = Effect.map(TapeClient, (tape) => {
 
   const getRun = (runId: string) => tape.getRun({ runId })
 
-  const endRun = (runId: string, status: number, options?: CallOptions) =>
+  const endRun = (runId: string, status: number, options?: Client.CallOptions) =>
     Effect.map(tape.endRun({ runId, status, detailJson: "{}" }, options), (ended) => record(ended.run))
 
   const resume = (runId: string, leaseOwner: string, leaseTtlMs = 60_000n) =>

@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { YieldWrap } from "effect/Utils"
-import type { TapeClient } from "../../src/Client.js"
+import type { TapeClient } from "effect-tape"
 import { type World, world } from "./Fixtures.js"
 
 /** What a scenario may ask of the place that runs it, beyond its client. */
@@ -15,14 +15,16 @@ export class Probe extends Context.Tag("effect-tape/test/Probe")<
   {
     /** A client on a connection of its own; where there are no connections, the client itself. */
     readonly connect: Effect.Effect<Context.Tag.Service<typeof TapeClient>, unknown, Scope.Scope>
+    /** A client for unary calls that adds no request id of its own, and sends those that it is given. */
+    readonly asIs: Effect.Effect<Context.Tag.Service<typeof TapeClient>, unknown, Scope.Scope>
   }
 >() {}
 
 export interface Scenario {
   readonly id: string
   readonly priority: "P0" | "P1" | "P2"
-  /** `wire`: against any server; `half`: true only until the engine's other half answers. */
-  readonly level: "wire" | "half"
+  /** `wire`: against any server; `scope`: against one that requires scopes. */
+  readonly level: "wire" | "scope"
   readonly title: string
   readonly run: Effect.Effect<void, unknown, TapeClient | Probe>
 }
@@ -40,8 +42,8 @@ export const scenario = (id: string, priority: Scenario["priority"], title: stri
   run: Effect.scoped(Effect.flatMap(world, (w) => Effect.gen(() => body(w))))
 })
 
-/** A scenario that holds while parts of the contract are not answered yet. */
-export const interim = (id: string, title: string, body: Body): Scenario => ({
-  ...scenario(id, "P0", title, body),
-  level: "half"
+/** A scenario of a server with `requireScope`. */
+export const requiringScope = (id: string, priority: Scenario["priority"], title: string, body: Body): Scenario => ({
+  ...scenario(id, priority, title, body),
+  level: "scope"
 })

@@ -1,7 +1,7 @@
 /** Section G: budgets. */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import { RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { RunStatus } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import type { World } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

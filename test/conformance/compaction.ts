@@ -2,7 +2,7 @@
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { EffectStatus, ObligationStatus, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectStatus, ObligationStatus, RunStatus } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import { record, seen, type World } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

@@ -1,6 +1,6 @@
 /** Section B: the decision ledger. */
 import * as assert from "node:assert/strict"
-import { RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { RunStatus } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import { record } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

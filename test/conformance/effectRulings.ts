@@ -1,6 +1,6 @@
 /** Rulings on effects: defaults, accepted values, the order of checks, aliases. */
 import * as assert from "node:assert/strict"
-import { EffectDispatchMode, EffectSemantics, EffectStatus, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectDispatchMode, EffectSemantics, EffectStatus, RunStatus } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import { type Scenario, scenario } from "./Scenario.js"
 

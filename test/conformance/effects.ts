@@ -1,7 +1,7 @@
 /** Section C: inline effects, their keys and their short-circuit. */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import { EffectDispatchMode, EffectSemantics, EffectStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectDispatchMode, EffectSemantics, EffectStatus } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import { type Scenario, scenario } from "./Scenario.js"
 

@@ -2,7 +2,7 @@
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { EffectStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectStatus } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import { type Scenario, scenario } from "./Scenario.js"
 

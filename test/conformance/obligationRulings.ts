@@ -1,6 +1,6 @@
 /** Rulings on obligations: what is settled stays, the flags of the feed, entries. */
 import * as assert from "node:assert/strict"
-import { ObligationStatus, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { ObligationStatus, RunStatus } from "effect-tape/proto"
 import { eventually, refused } from "./Expect.js"
 import { feed } from "./obligations.js"
 import { type Scenario, scenario } from "./Scenario.js"

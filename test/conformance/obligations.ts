@@ -1,7 +1,7 @@
 /** Section F: obligations and their claims. */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import { ObligationStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { ObligationStatus } from "effect-tape/proto"
 import { eventually } from "./Expect.js"
 import type { World } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

@@ -1,7 +1,7 @@
 /** Section D: the outbox, its claims and its attempts. */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import { EffectDispatchMode, EffectResolution, EffectSemantics, EffectStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectDispatchMode, EffectResolution, EffectSemantics, EffectStatus } from "effect-tape/proto"
 import { eventually, refused } from "./Expect.js"
 import { Probe, type Scenario, scenario } from "./Scenario.js"
 

@@ -6,7 +6,7 @@ import {
   EffectSemantics,
   EffectStatus,
   ObligationStatus
-} from "../../src/gen/tape/v1/tape_pb.js"
+} from "effect-tape/proto"
 import { eventually, refused } from "./Expect.js"
 import { type Scenario, scenario } from "./Scenario.js"
 

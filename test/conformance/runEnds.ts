@@ -1,6 +1,6 @@
 /** Rulings on runs: who may renew and recover them, and how they end. */
 import * as assert from "node:assert/strict"
-import { RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { RunStatus } from "effect-tape/proto"
 import { eventually, refused } from "./Expect.js"
 import { type Scenario, scenario } from "./Scenario.js"
 

@@ -1,6 +1,6 @@
 /** Rulings on runs: who may begin them again, and take them over. */
 import * as assert from "node:assert/strict"
-import { ObligationStatus, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { ObligationStatus, RunStatus } from "effect-tape/proto"
 import { eventually } from "./Expect.js"
 import { seen } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

@@ -1,7 +1,7 @@
 /** Section A: life cycle, leases, recovery. */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import { EffectStatus, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectStatus, RunStatus } from "effect-tape/proto"
 import { eventually, refused } from "./Expect.js"
 import { record, seen } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

@@ -2,7 +2,7 @@
 import * as assert from "node:assert/strict"
 import type { MessageInitShape } from "@bufbuild/protobuf"
 import * as Effect from "effect/Effect"
-import type { EventRecordSchema } from "../../src/gen/tape/v1/tape_pb.js"
+import type { EventRecordSchema } from "effect-tape/proto"
 import { refused } from "./Expect.js"
 import { record, seen, type World } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

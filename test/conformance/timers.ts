@@ -4,7 +4,7 @@
  */
 import * as assert from "node:assert/strict"
 import * as Effect from "effect/Effect"
-import { RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { RunStatus } from "effect-tape/proto"
 import { eventually, refused } from "./Expect.js"
 import { record, type World } from "./Fixtures.js"
 import { type Scenario, scenario } from "./Scenario.js"

@@ -188,10 +188,10 @@ export const values: ReadonlyArray<Scenario> = [
       ["", "a/b/c"]
     ] as const
     for (const [nth, [namespace, key]] of names.entries()) {
-      yield* valueOf(w, key, `${w.id}${namespace}`).write(`${nth}`, 0n)
+      yield* valueOf(w, key, `${w.id}-${namespace}`).write(`${nth}`, 0n)
     }
     for (const [nth, [namespace, key]] of names.entries()) {
-      assert.equal(record((yield* valueOf(w, key, `${w.id}${namespace}`).get).value).valueJson, `${nth}`)
+      assert.equal(record((yield* valueOf(w, key, `${w.id}-${namespace}`).get).value).valueJson, `${nth}`)
     }
   })
 ]

@@ -1,13 +1,15 @@
 /**
- * The ways to reach a tape that the conformance suite runs over: in-process and gRPC, on a SQLite file and in memory.
+ * The ways to reach a tape that the conformance suite runs over: in-process and gRPC, each over the engine that is
+ * provided.
  */
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { Context, Effect, Layer } from "effect"
-import { Client } from "effect-tape"
-import { Engine } from "effect-tape/engine"
+import { Context, Effect, Layer, type Scope } from "effect"
+import { Client, type TapeClient } from "effect-tape"
+import { Engine, type StoreError } from "effect-tape/engine"
 import { GrpcServer } from "effect-tape/server"
+import * as AsIs from "../conformance/asIs.js"
 import { Probe } from "../conformance/Scenario.js"
 
 /** A directory of its own, gone with the scope. */
@@ -16,36 +18,32 @@ export const temporaryDirectory = Effect.acquireRelease(
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
 )
 
-const stores = {
-  "sqlite file": Layer.unwrapScoped(
-    Effect.map(temporaryDirectory, (directory) => Engine.layerUrl(`sqlite:${join(directory, "tape.db")}`))
-  ),
-  memory: Engine.layerUrl("memory:")
-}
+/** The engine over a SQLite file of its own. */
+export const sqliteFile: Layer.Layer<Engine.Engine, StoreError> = Layer.unwrapScoped(
+  Effect.map(temporaryDirectory, (directory) => Engine.layerUrl(`sqlite:${join(directory, "tape.db")}`))
+)
 
-const inProcess = Layer.effectContext(
-  Effect.map(Engine.Engine, (engine) => {
+/** The client itself, and what scenarios may ask for beside it. */
+export const inProcess: Effect.Effect<Context.Context<TapeClient | Probe>, never, Engine.Engine> = Effect.map(
+  Engine.Engine,
+  (engine) => {
     const tape = Client.fromHandlers(engine)
-    return Context.make(Client.TapeClient, tape).pipe(Context.add(Probe, { connect: Effect.succeed(tape) }))
-  })
+    const itself = Effect.succeed(tape)
+    return Context.make(Client.TapeClient, tape).pipe(Context.add(Probe, { connect: itself, asIs: itself }))
+  }
 )
 
-const grpc = Layer.scopedContext(
-  Effect.gen(function* () {
-    const { url } = yield* GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine })
-    const connect = Client.makeGrpc({ url })
-    return Context.make(Client.TapeClient, yield* connect).pipe(Context.add(Probe, { connect }))
-  })
-)
+/** The same over a server on a loopback port of its own. */
+export const grpc: Effect.Effect<
+  Context.Context<TapeClient | Probe>,
+  unknown,
+  Engine.Engine | Scope.Scope
+> = Effect.gen(function* () {
+  const { url } = yield* GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine })
+  const connect = Client.makeGrpc({ url })
+  const asIs = AsIs.make(url.replace("tape://", ""))
+  return Context.make(Client.TapeClient, yield* connect).pipe(Context.add(Probe, { connect, asIs }))
+})
 
-const transports = { "in-process": inProcess, gRPC: grpc }
-
-/** Every way, each with a fresh store of its own. */
-export const ways = Object.entries(transports).flatMap(([transport, layer]) =>
-  Object.entries(stores).map(([store, engine]) => ({
-    name: `${transport}, ${store}`,
-    transport,
-    store,
-    layer: Layer.provide(layer, engine)
-  }))
-)
+/** Each transport as a layer over an engine. */
+export const transports = { "in-process": Layer.effectContext(inProcess), gRPC: Layer.scopedContext(grpc) }
