@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
-import { DateTime, Effect, Layer, Stream, TestServices } from "effect"
+import { DateTime, Effect, Layer, Stream, TestClock, TestServices } from "effect"
 import { TapeClient } from "effect-tape"
 import { Ids, Retention } from "effect-tape/engine"
 import { EffectResolution, EffectStatus, HandlerKind, ObligationStatus, RunStatus, Tape } from "effect-tape/proto"
@@ -153,8 +153,9 @@ const everything = Effect.gen(function* () {
   yield* tape.appendEvent({ ...session, event: { id: "1" } })
   yield* retention.snapshot({ runId, until: DateTime.unsafeMake(0) })
   yield* retention.continueAsNew({ ...session, invocationId: "2", newInvocationId: "3", stateJson: "{}" })
-  yield* retention.prune({ effects: -1, tasks: -1, timers: -1 })
-  yield* retention.archiveSessions({ idleFor: -1, archive: () => Effect.void })
+  yield* TestClock.adjust("1 hour")
+  yield* retention.prune({ effects: 0, tasks: 0, timers: 0 })
+  yield* retention.archiveSessions({ idleFor: 0, archive: () => Effect.void })
 }).pipe(Effect.provide(Layer.provide(tapeOverStore, Ids.layerSeeded(1))))
 
 /** Scans that may be, and why. */
