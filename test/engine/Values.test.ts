@@ -129,6 +129,19 @@ describe("watching a value", () => {
     }).pipe(Effect.provide(tape))
   )
 
+  it.effect("from a version that is still to come, only what comes after it", () =>
+    Effect.gen(function* () {
+      yield* write("1")
+      const watching = yield* Effect.fork(watch(2n, 1))
+      yield* Effect.yieldNow()
+      yield* write("2")
+      yield* write("3")
+      assert.deepStrictEqual(yield* Fiber.join(watching), [
+        { value: "3", version: 3n, writer: "w", deleted: false, before: [2n, "2"] }
+      ])
+    }).pipe(Effect.provide(tape))
+  )
+
   it.effect("the empty name and the name _ share a subject, not a history", () =>
     Effect.gen(function* () {
       const tape = yield* TapeClient
