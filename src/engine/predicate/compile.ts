@@ -24,7 +24,7 @@ const environment = celEnv({ funcs: functionsOf(meter) })
 const parsed = (source: string): Either.Either<Expression, Problem> =>
   Either.filterOrLeft(
     Either.try({
-      try: () => parse(source).expr,
+      try: () => parse(text.withoutComments(source)).expr,
       catch: (cause) => new Problem({ detail: `does not parse: ${sentenceOf(cause)}` })
     }),
     (expression) => expression !== undefined,

@@ -31,6 +31,10 @@ export const problemOf = (source: string): string | undefined => {
   return missing === undefined ? undefined : `"${missing}" is missing`
 }
 
+/** The parser takes a comment only in some places. */
+export const withoutComments = (source: string): string =>
+  source.replace(tokens, (token) => (token.startsWith("//") ? " " : token))
+
 const closing: { readonly [open: string]: string } = { "(": ")", "[": "]", "{": "}" }
 const closers: ReadonlySet<string> = new Set(Object.values(closing))
 const quotes: ReadonlySet<string> = new Set(["'", '"'])
