@@ -5,11 +5,13 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Client, Errors } from "effect-tape"
 
-/** The unary calls of a server at `host:port`, on a connection of their own. */
-export const make = (address: string) =>
+/** The unary calls of a server, on a connection of their own. */
+export const make = ({ target, tls }: { readonly target: string; readonly tls: boolean }) =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => new Grpc.Client(address, Grpc.credentials.createInsecure())),
+      Effect.sync(
+        () => new Grpc.Client(target, tls ? Grpc.credentials.createSsl() : Grpc.credentials.createInsecure())
+      ),
       (client) => Effect.sync(() => client.close())
     ),
     (client) =>

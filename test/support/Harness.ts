@@ -41,7 +41,7 @@ export const grpc: Effect.Effect<
 > = Effect.gen(function* () {
   const { url } = yield* GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine })
   const connect = Client.makeGrpc({ url })
-  const asIs = AsIs.make(url.replace("tape://", ""))
+  const asIs = AsIs.make({ target: url.replace("tape://", ""), tls: false })
   return Context.make(Client.TapeClient, yield* connect).pipe(Context.add(Probe, { connect, asIs }))
 })
 

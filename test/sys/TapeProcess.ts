@@ -55,5 +55,5 @@ export const serve = (file: string) =>
     )
     const address = yield* ready(child)
     const tape = yield* Client.makeGrpc({ url: `tape://${address}`, retry: Schedule.stop })
-    return { tape, kill: kill(child) }
+    return { address, tape, kill: kill(child) }
   })
