@@ -1,15 +1,16 @@
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpBody from "@effect/platform/HttpBody"
-import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"
 import * as ConfigError from "effect/ConfigError"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { clientOrFetch, isHttpUrl, plain, scrubber, sendable, waitOf } from "../internal/http.js"
 import { type ConfigOr, resolve } from "./options.js"
 import type { Compensated, Dispatched, Observed, Protocol, Request } from "./protocol.js"
 
@@ -56,20 +57,13 @@ const defaultFinal: ReadonlyArray<number> = [400, 401, 403, 404, 405, 409, 410, 
 export const make = Effect.fnUntraced(function* (given: ConfigOr<HttpOptions>) {
   const options = yield* resolve<HttpOptions>(given)
   for (const key of ["url", "observeUrl", "compensateUrl"] as const) yield* checkUrl(key, options[key])
-  const client = yield* Effect.flatMap(Effect.serviceOption(HttpClient.HttpClient), fetchUnless)
-  return protocol(options, client)
+  return protocol(options, yield* clientOrFetch)
 })
 
-// Plain fetch needs no resource: its layer can be built and left.
-const fetchUnless = (given: Option.Option<HttpClient.HttpClient>) =>
-  Option.isSome(given) ? Effect.succeed(given.value) : Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
-
 const checkUrl = (key: string, url: string | undefined) => {
-  if (url === undefined || /^https?:$/.test(protocolOf(url))) return Effect.void
+  if (url === undefined || isHttpUrl(url)) return Effect.void
   return Effect.fail(ConfigError.InvalidData([key], `the connector's ${key} is not an http(s) address`))
 }
-
-const protocolOf = (url: string): string => (URL.canParse(url) ? new URL(url).protocol : "")
 
 interface Answer {
   readonly status: number
@@ -80,9 +74,7 @@ interface Answer {
 const protocol = (options: HttpOptions, client: HttpClient.HttpClient): Protocol => {
   const final = options.finalStatuses ?? defaultFinal
   const headers = Object.entries(options.headers ?? {}).filter(([name]) => !reserved.has(name.toLowerCase()))
-  const secrets = headers.flatMap(([, value]) => (Redacted.isRedacted(value) ? [Redacted.value(value)] : []))
-  const scrub = (text: string): string =>
-    secrets.reduce((text, secret) => (secret === "" ? text : text.replaceAll(secret, "<redacted>")), text)
+  const scrub = scrubber(headers)
 
   const post = (url: string, own: Headers, body: unknown): Effect.Effect<Answer, string> =>
     HttpClientRequest.post(url).pipe(
@@ -181,13 +173,6 @@ const tapeHeaders = (idempotencyKey: string, runId: string, businessKey: string,
   ...(attempt > 0 ? { "x-tape-attempt": String(attempt) } : {})
 })
 
-/** Header values carry no text beyond ASCII: without this a key in another script could never be sent. */
-const sendable = (value: string): string =>
-  /^[\x20-\x7e]*$/.test(value) ? value : encodeURIComponent(value.toWellFormed())
-
-const plain = (value: string | Redacted.Redacted): string =>
-  Redacted.isRedacted(value) ? Redacted.value(value) : value
-
 const decodeJson = Schema.decodeEither(Schema.parseJson())
 
 const parsed = (text: string): unknown => (text === "" ? undefined : Either.getOrElse(decodeJson(text), () => text))
@@ -204,12 +189,4 @@ const field = (body: unknown, name = "external_ref"): string | undefined => {
   if (typeof body !== "object" || body === null || !Object.hasOwn(body, name)) return undefined
   const value: unknown = Reflect.get(body, name)
   return typeof value === "string" || typeof value === "number" ? String(value) : undefined
-}
-
-/** `Retry-After` is a number of seconds or an HTTP date. */
-const waitOf = (header: string | undefined, now: number): Duration.Duration | undefined => {
-  if (header === undefined) return undefined
-  if (/^\s*\d+\s*$/.test(header)) return Duration.seconds(Number(header))
-  const date = Date.parse(header)
-  return Number.isNaN(date) ? undefined : Duration.millis(Math.max(0, date - now))
 }

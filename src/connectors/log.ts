@@ -1,9 +1,9 @@
 import * as Fs from "node:fs/promises"
-import * as Path from "node:path"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { appendText } from "../internal/appendText.js"
 import { type ConfigOr, resolve } from "./options.js"
 import type { Compensated, Dispatched, Observed, Protocol, Request } from "./protocol.js"
 
@@ -54,23 +54,8 @@ const bodyOf = (request: Request) => ({
 })
 
 const append = Effect.fnUntraced(function* (path: string, kind: string, body: object) {
-  const line = JSON.stringify({ kind, ts_ms: yield* Clock.currentTimeMillis, body })
-  yield* Effect.tryPromise(() => Fs.mkdir(Path.dirname(path), { recursive: true }))
-  yield* Effect.acquireUseRelease(
-    Effect.tryPromise(() => Fs.open(path, "a+")),
-    (file) =>
-      Effect.gen(function* () {
-        // A writer that died in mid-line must not swallow ours.
-        const { size } = yield* Effect.tryPromise(() => file.stat())
-        const last = Buffer.alloc(1)
-        if (size > 0) yield* Effect.tryPromise(() => file.read(last, 0, 1, size - 1))
-        const torn = size > 0 && last.toString() !== "\n"
-        yield* Effect.tryPromise(() => file.write(`${torn ? "\n" : ""}${line}\n`))
-        yield* Effect.tryPromise(() => file.datasync())
-      }),
-    (file) => Effect.ignore(Effect.tryPromise(() => file.close()))
-  )
-}, Effect.uninterruptible)
+  yield* appendText(path, `${JSON.stringify({ kind, ts_ms: yield* Clock.currentTimeMillis, body })}\n`)
+})
 
 /** None when the file cannot be read; a file that does not exist is an empty one. */
 const read = (path: string): Effect.Effect<Option.Option<string>, unknown> =>

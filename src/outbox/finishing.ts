@@ -6,30 +6,25 @@ import * as Option from "effect/Option"
 
 /**
  * Runs to its end even when the caller is interrupted, but then for at most `grace`; what is not done by then is
- * interrupted. A call to a counterparty and the record of its answer belong together.
+ * interrupted. A call to a counterparty and the record of its answer belong together. `late` is what was not reached.
  */
 export const finishing =
-  (grace: Duration.DurationInput) =>
+  (grace: Duration.DurationInput, late = "an effect in flight was recorded; its claim expires, then it is observed") =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.forkDaemon(Effect.interruptible(self)), (fiber) =>
-        Effect.onInterrupt(restore(Fiber.join(fiber)), () => settle(fiber, grace))
+        Effect.onInterrupt(restore(Fiber.join(fiber)), () => settle(fiber, grace, late))
       )
     )
 
-const settle = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, grace: Duration.DurationInput) =>
+const settle = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, grace: Duration.DurationInput, late: string) =>
   // The limit runs in a fiber of its own: here, in the uninterruptible end of the caller, a timeout could not fire.
   Effect.forkDaemon(Effect.interruptible(Effect.timeoutOption(Fiber.await(fiber), grace))).pipe(
     Effect.flatMap(Fiber.join),
     Effect.flatMap((exit) =>
       Option.isSome(exit)
         ? Effect.void
-        : Effect.zipRight(
-            Effect.logWarning(
-              "stopped before an effect in flight was recorded; its claim expires, then it is observed"
-            ),
-            Fiber.interruptFork(fiber)
-          )
+        : Effect.zipRight(Effect.logWarning(`stopped before ${late}`), Fiber.interruptFork(fiber))
     )
   )
 
