@@ -1,5 +1,5 @@
 /**
- * Reads of one state: the transaction begins with the first of them, in the same round trip.
+ * Reads of one state.
  */
 import * as Effect from "effect/Effect"
 import type { StoreError } from "../../StoreError.js"
@@ -7,15 +7,13 @@ import type { Table, Value } from "../Table.js"
 import type { Driver, RawRow } from "../Transaction.js"
 import type { Failure } from "./failure.js"
 import type { Rows } from "./Pipeline.js"
-import type { Session } from "./Pool.js"
+import type { Query } from "./Readers.js"
 import { type Command, command, encode, prepare } from "./Statement.js"
 import type { TableSql } from "./TableSql.js"
 
 export class PostgresSnapshot implements Pick<Driver, "get" | "find" | "select"> {
-  private hasBegun = false
-
   constructor(
-    private readonly session: Session,
+    private readonly ask: Query,
     private readonly sqlOf: (table: Table) => TableSql,
     private readonly failed: (failure: Failure) => StoreError
   ) {}
@@ -43,22 +41,9 @@ export class PostgresSnapshot implements Pick<Driver, "get" | "find" | "select">
     return Effect.map(this.query(command(select(clause), parameters.map(encode))), (rows) => rows.map(decode))
   }
 
-  /** Not waited for: nothing was changed. */
-  end(): void {
-    if (this.hasBegun) {
-      this.session.finish(commit)
-    }
-  }
-
   private query(query: Command): Effect.Effect<Rows, StoreError> {
-    return Effect.suspend(() => {
-      const commands = this.hasBegun ? [query] : [begin, query]
-      this.hasBegun = true
-      return Effect.map(Effect.mapError(this.session.run(commands), this.failed), (results) => results.at(-1)!)
-    })
+    return Effect.mapError(this.ask(query), this.failed)
   }
 }
 
-const begin = command(prepare("begin isolation level repeatable read read only"))
-const commit = command(prepare("commit"))
 const head = command(prepare("select value from counters where name = 'global_seq'"))

@@ -24,6 +24,7 @@ import * as Pool from "./Pool.js"
 import { PostgresBatch, type Surroundings } from "./PostgresBatch.js"
 import { PostgresSnapshot } from "./PostgresSnapshot.js"
 import { Memory, predict } from "./Prediction.js"
+import * as Readers from "./Readers.js"
 import { command, prepare } from "./Statement.js"
 import * as TableSql from "./TableSql.js"
 
@@ -35,7 +36,7 @@ export interface Options {
 export const layer = (options: Options): Layer.Layer<Store, StoreError> => Layer.scoped(Store, make(options))
 
 /** Connections that read, for a server; one more writes, and one listens. */
-const readers = 8
+const readers = 4
 
 /** How often the journal's head is looked up in case a notification was missed. */
 const safetyPoll = "1 second"
@@ -77,27 +78,20 @@ const make = Effect.fnUntraced(function* (
   const memory = new Memory()
   const clock = new DatabaseClock()
 
+  const readTogether = Readers.make(reading, yield* Effect.scope)
   const read = <A, E>(body: (snapshot: Snapshot) => Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> => {
-    const attempt = (isLast: boolean): Effect.Effect<A, E | StoreError> =>
+    const attempt = (alone: boolean): Effect.Effect<A, E | StoreError> =>
       Effect.suspend(() => {
-        let wasLost = false
-        const once = reading.use((session) => {
-          const snapshot = new PostgresSnapshot(session, sqlOf, (failure) => {
-            wasLost = failure.isLost
+        let hasFailed = false
+        const once = readTogether.read((query) => {
+          const snapshot = new PostgresSnapshot(query, sqlOf, (failure) => {
+            hasFailed = true
             return toError(failure)
           })
-          return body({ ...readerOf(snapshot), head: snapshot.head }).pipe(
-            Effect.mapError((error) => ({ error })),
-            Effect.ensuring(Effect.sync(() => snapshot.end()))
-          )
-        })
-        return Effect.catchAll(once, (failed) => {
-          if ("error" in failed) {
-            // A connection may have died while it was idle; another one will do.
-            return wasLost && !isLast ? attempt(true) : Effect.fail(failed.error)
-          }
-          return Effect.fail(toError(failed))
-        })
+          return body({ ...readerOf(snapshot), head: snapshot.head })
+        }, alone)
+        // The connection may have died while it was idle, or the fault have been another reader's: once more, alone.
+        return Effect.catchAll(once, (error) => (hasFailed && !alone ? attempt(true) : Effect.fail(error)))
       })
     return attempt(false)
   }
