@@ -31,6 +31,8 @@ export interface Publisher extends Tail {
   readonly publish: (entries: ReadonlyArray<Entry>) => void
   /** Tells how far the journal reaches, when somebody else may have written. */
   readonly advance: (head: bigint) => void
+  /** How far the journal is known to reach. */
+  readonly reach: () => bigint
   readonly close: (error: StoreError) => void
   readonly isWatched: () => boolean
 }
@@ -138,6 +140,7 @@ export const make = (
         wake()
       }
     },
+    reach: () => known,
     close: (error) => {
       closed = error
       wake()

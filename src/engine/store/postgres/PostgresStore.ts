@@ -7,6 +7,8 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { Ids } from "../../Ids.js"
@@ -14,7 +16,7 @@ import { StoreError } from "../../StoreError.js"
 import { type Durability, type Snapshot, Store } from "../Store.js"
 import * as Tail from "../Tail.js"
 import { type Job, readerOf, runBatch } from "../Transaction.js"
-import type { Entry } from "../tables.js"
+import { type Entry, Journal } from "../tables.js"
 import * as Writer from "../Writer.js"
 import { type Failure, failureOf, isConflict, isOfOneCall, toStoreError, withoutPassword } from "./failure.js"
 import * as Listener from "./Listener.js"
@@ -37,6 +39,9 @@ export const layer = (options: Options): Layer.Layer<Store, StoreError> => Layer
 
 /** Connections that read, for a server; one more writes, and one listens. */
 const readers = 4
+
+/** Entries of other servers that are read for all who watch; whoever is further behind reads for himself. */
+const mostHeard = 512n
 
 /** How often the journal's head is looked up in case a notification was missed. */
 const safetyPoll = "1 second"
@@ -150,16 +155,37 @@ const make = Effect.fnUntraced(function* (
   yield* Effect.addFinalizer(() => Effect.sync(() => tail.close(closed)))
   const { write } = yield* Writer.make({ transact, closed })
 
-  const catchUp = read((snapshot) => snapshot.head).pipe(
-    Effect.map((head) => tail.advance(head)),
-    Effect.ignore
+  /** What others have written is read once, for all who watch. */
+  const hear = (head: bigint) =>
+    read((snapshot) =>
+      snapshot.select(Journal, "where global_seq > ? and global_seq <= ? order by global_seq limit ?", [
+        tail.reach(),
+        head,
+        mostHeard
+      ])
+    ).pipe(
+      Effect.when(() => tail.isWatched() && head > tail.reach()),
+      Effect.map(Option.getOrElse((): ReadonlyArray<Entry> => [])),
+      Effect.map(tail.publish),
+      // Whoever watches reads what is missing itself.
+      Effect.catchAll(() => Effect.void),
+      Effect.map(() => tail.advance(head))
+    )
+  const heard = yield* Queue.sliding<bigint>(1)
+  yield* Effect.forkScoped(Effect.interruptible(Effect.forever(Effect.flatMap(Queue.take(heard), hear))))
+
+  const catchUp = Effect.ignore(
+    Effect.flatMap(
+      read((snapshot) => snapshot.head),
+      hear
+    )
   )
   yield* Listener.listen({
     url: options.url,
     channel,
     onNotification: (payload) => {
       if (/^\d+$/.test(payload)) {
-        tail.advance(BigInt(payload))
+        heard.unsafeOffer(BigInt(payload))
       }
     },
     catchUp
