@@ -13,13 +13,14 @@ import { eventually, tapeOverStore as tape } from "./ledgerFixtures.js"
 
 type StoreService = Context.Tag.Service<Store.Store>
 
-/** A client of another server on the store. */
-const anotherServer = Effect.flatMap(Store.Store, (store) =>
+/** A client of another server on a store. */
+const serverOn = (store: StoreService) =>
   Layer.build(Layer.fresh(Client.layerHandlers(Engine.Engine).pipe(Layer.provide(Layer.fresh(Engine.layer()))))).pipe(
     Effect.provideService(Store.Store, store),
     Effect.map(Context.get(TapeClient))
   )
-)
+
+const anotherServer = Effect.flatMap(Store.Store, serverOn)
 
 /** A tape whose store has been tampered with. */
 const tapeWith = (tamper: (store: StoreService) => StoreService) =>
@@ -223,22 +224,79 @@ describe("debouncing", () => {
 })
 
 describe("several servers on one store", () => {
-  it.live("find every entry once between them", () =>
-    Effect.gen(function* () {
-      yield* anotherServer
-      yield* anotherServer
+  it.live("find every entry once between them, and never get into each other's way", () => {
+    let failed = 0
+    const watched = tapeWith((store) => ({
+      ...store,
+      write: (call) => Effect.tapErrorTag(store.write(call), "StoreError", () => Effect.sync(() => (failed += 1)))
+    }))
+    return Effect.gen(function* () {
+      const tape = yield* TapeClient
       yield* react()
       yield* react({ reactionId: "agent", handlerKind: HandlerKind.AGENT, agentApp: "followup" })
+      yield* anotherServer
+      yield* anotherServer
       yield* writeMany(500)
       yield* tasksWhen(500)
       yield* settled
       const found = sources(yield* tasks())
       assert.lengthOf(found, 500)
       assert.strictEqual(new Set(found).size, 500)
-      const tape = yield* TapeClient
       const { runs } = yield* eventually(tape.listRunsToRecover({ limit: 1000n }), ({ runs }) => runs.length >= 500)
-      assert.strictEqual(new Set(runs.map(({ invocationId }) => invocationId)).size, 500)
       assert.lengthOf(runs, 500)
+      assert.strictEqual(new Set(runs.map(({ invocationId }) => invocationId)).size, 500)
+      assert.strictEqual(failed, 0)
+    }).pipe(Effect.scoped, Effect.provide(watched))
+  })
+
+  it.live("do what another one has left undone", () =>
+    Effect.gen(function* () {
+      const store = yield* Store.Store
+      const [hasRead, hasWritten] = yield* Effect.all([Effect.makeLatch(), Effect.makeLatch()])
+      let writes = 0
+      // The first server writes 100 values and registers; then it gets one transaction of the matcher done, no more.
+      const first = yield* serverOn({
+        ...store,
+        write: (call) => {
+          writes += 1
+          return writes < 102
+            ? store.write(call)
+            : writes === 102
+              ? hasRead.whenOpen(Effect.zipLeft(store.write(call), hasWritten.open))
+              : Effect.never
+        }
+      })
+      yield* Effect.provideService(Effect.zipRight(writeMany(100), react()), TapeClient, first)
+      // The second one has read the same entries by then.
+      const second = yield* serverOn({
+        ...store,
+        tail: {
+          after: (cursor, limit) =>
+            store.tail
+              .after(cursor, limit)
+              .pipe(Effect.zipLeft(hasRead.open), (page) => Effect.zipLeft(page, hasWritten.await))
+        }
+      })
+      const found = yield* Effect.provideService(tasksWhen(100), TapeClient, second)
+      assert.deepStrictEqual(sources(found), upTo(100))
+    }).pipe(Effect.scoped, Effect.provide(SqliteStore.layer({ url: "memory:" })))
+  )
+
+  it.live("do not act on what was registered before, noticed or not", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      yield* react()
+      // On a private store nobody looks for changes through other servers: this one will not notice.
+      const other = yield* anotherServer
+      yield* write("a")
+      yield* tasksWhen(1)
+      yield* react({ subjectPattern: "/tape/run/**" })
+      yield* other.writeValue({ namespace: "n", key: "b", valueJson: "1", ifVersion: -1n })
+      yield* tape.beginRun({ appName: "app" })
+      yield* tasksWhen(2)
+      yield* settled
+      const kinds = (yield* tasks()).map(({ subject }) => subject.split("/")[2])
+      assert.deepStrictEqual(kinds, ["value", "run"])
     }).pipe(Effect.scoped, Effect.provide(tape))
   )
 
