@@ -39,7 +39,11 @@ export const grpc: Effect.Effect<
   unknown,
   Engine.Engine | Scope.Scope
 > = Effect.gen(function* () {
-  const { url } = yield* GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine })
+  const { url } = yield* GrpcServer.make({
+    listen: "127.0.0.1:0",
+    handlers: Engine.Engine,
+    responseMetadata: Engine.responseMetadata
+  })
   const connect = Client.makeGrpc({ url })
   const asIs = AsIs.make({ target: url.replace("tape://", ""), tls: false })
   return Context.make(Client.TapeClient, yield* connect).pipe(Context.add(Probe, { connect, asIs }))

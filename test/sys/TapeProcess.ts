@@ -6,6 +6,7 @@ import { Data, Effect, Schedule } from "effect"
 import { Client } from "effect-tape"
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
+const lean = fileURLToPath(new URL("../../.build/test/fixtures/serve.js", import.meta.url))
 
 /** The server did not come up. */
 export class NotServing extends Data.TaggedError("NotServing")<{ readonly output: string }> {
@@ -41,15 +42,20 @@ const ready = (child: Child): Effect.Effect<string, NotServing> =>
     child.once("exit", () => resume(Effect.fail(new NotServing({ output }))))
   }).pipe(Effect.timeoutFail({ duration: "20 seconds", onTimeout: () => new NotServing({ output: "nothing" }) }))
 
+/** Which program serves: `tape serve`, or the same engine and server without a command line, which is up sooner. */
+export type Program = "tape serve" | "lean"
+
+const commandOf = (program: Program, file: string): ReadonlyArray<string> =>
+  program === "lean"
+    ? [lean, `sqlite:${file}`]
+    : [main, "serve", "--listen", "127.0.0.1:0", "--store", `sqlite:${file}`]
+
 /** A server on the file, and a client that repeats nothing by itself. The server is killed with the scope at the latest. */
-export const serve = (file: string) =>
+export const serve = (file: string, program: Program = "tape serve") =>
   Effect.gen(function* () {
     const child = yield* Effect.acquireRelease(
       Effect.sync(
-        (): Child =>
-          spawn(process.execPath, [main, "serve", "--listen", "127.0.0.1:0", "--store", `sqlite:${file}`], {
-            stdio: ["ignore", "pipe", "pipe"]
-          })
+        (): Child => spawn(process.execPath, commandOf(program, file), { stdio: ["ignore", "pipe", "pipe"] })
       ),
       kill
     )

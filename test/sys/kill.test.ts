@@ -4,7 +4,7 @@ import { Effect, Fiber } from "effect"
 import { eventually } from "../conformance/Expect.js"
 import { collect } from "../conformance/Fixtures.js"
 import { temporaryDirectory } from "../support/Harness.js"
-import { serve } from "./TapeProcess.js"
+import { type Program, serve } from "./TapeProcess.js"
 import { verify, type Work, work } from "./Workload.js"
 
 const lives = 50
@@ -12,10 +12,10 @@ const lanes = 2
 const workers = 6
 
 /** One life: what earlier lives were promised is looked at, then new work is done until the server is killed in it. */
-const life = (file: string, before: ReadonlyArray<Work>) =>
+const life = (file: string, program: Program, before: ReadonlyArray<Work>) =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { kill, tape } = yield* serve(file)
+      const { kill, tape } = yield* serve(file, program)
       yield* Effect.forEach(before, (done) => verify(tape, done), { discard: true })
       const now = Array.from(
         { length: workers },
@@ -79,7 +79,7 @@ describe("tape serve", () => {
               const all: Array<Work> = []
               let before: ReadonlyArray<Work> = []
               for (let n = 0; n < lives; n++) {
-                before = yield* life(file, before)
+                before = yield* life(file, n % 10 === 0 ? "tape serve" : "lean", before)
                 all.push(...before)
               }
               const entries = yield* scan(file, all)
