@@ -93,6 +93,18 @@ describe("Sinks.relayOnce", () => {
     }).pipe(Effect.provide(tape))
   )
 
+  it.scopedLive("from the head, the first tick publishes nothing, and the next one what came since", () =>
+    Effect.gen(function* () {
+      yield* begin("i1")
+      const { kept, sink } = keeping()
+      const tick = Sinks.relayOnce({ name: "audit", pattern: "/tape/run/**", from: "head" }, sink)
+      assert.deepInclude(yield* tick, { published: 0 })
+      const run = yield* begin("i2")
+      assert.deepInclude(yield* tick, { published: 1 })
+      assert.deepStrictEqual(ids(kept), [`${run}/1`])
+    }).pipe(Effect.provide(tape))
+  )
+
   it.scopedLive("stores what was accepted before a failure, and goes on there", () =>
     Effect.gen(function* () {
       const audit = yield* receiver

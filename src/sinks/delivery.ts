@@ -52,8 +52,7 @@ export const make = (settings: Settings, publish: Publish, cursor: Cursor, from:
       })
 
     const skip = (entry: Entry, error: Rejected) =>
-      Effect.logError(`skipped: ${error.message}`).pipe(
-        Effect.zipRight(settings.onSkipped(entry, error)),
+      Effect.suspend(() => settings.onSkipped(entry, error)).pipe(
         // What cannot be put aside is not skipped.
         Effect.mapErrorCause((cause) =>
           Cause.fail(
@@ -66,7 +65,8 @@ export const make = (settings: Settings, publish: Publish, cursor: Cursor, from:
             unsaved += 1
             skipped += 1
           })
-        )
+        ),
+        Effect.zipRight(Effect.logError(`skipped: ${error.message}`))
       )
 
     const piece = (entries: ReadonlyArray<Entry>): Effect.Effect<void, SinkError> =>

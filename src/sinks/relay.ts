@@ -3,7 +3,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { TapeClient } from "../Client.js"
@@ -11,77 +10,11 @@ import type { TapeError } from "../Errors.js"
 import type { Cursor, CursorStore } from "./cursor.js"
 import { cursorValue } from "./cursorValue.js"
 import * as Delivery from "./delivery.js"
-import type { Entry } from "./entry.js"
-import { CursorError, type Rejected, type SinkError } from "./errors.js"
+import { CursorError, type SinkError } from "./errors.js"
+import type { Relayed, RelayLoopOptions, RelayOptions } from "./relayOptions.js"
 import * as Selection from "./selection.js"
 import type { Publish, Sink } from "./sink.js"
 import * as Trouble from "./trouble.js"
-
-/**
- * What a relay takes, where it keeps its cursor, and what it does with an entry that is refused.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RelayOptions<out CE = never, out CR = TapeClient> {
-  /** Tells relays apart: each has a cursor of its own. */
-  readonly name: string
-  /** Subjects: `*` is one segment, `**` at the end any number. Defaults to `/tape/**`, everything. */
-  readonly pattern?: string | undefined
-  /** A CEL expression over the entry, evaluated by the tape. An entry for which it fails is left out. */
-  readonly where?: string | undefined
-  /** Where the cursor is kept. Defaults to `Sinks.cursorValue`, a value in the tape. */
-  readonly cursor?: CursorStore<CE, CR> | undefined
-  /** Where a relay without a stored cursor begins. Defaults to `start`. */
-  readonly from?: "start" | "head" | undefined
-  /**
-   * What to do with an entry that the receiver refuses for good by the entry's fault: `stop` goes no further until it is
-   * accepted; `skip` logs it as an error, tells `onSkipped`, and goes on. Defaults to `stop`.
-   */
-  readonly onPoison?: "stop" | "skip" | undefined
-  /** The place for dead letters: told of each skipped entry before the cursor passes it. If it fails, nothing is skipped. */
-  readonly onSkipped?: ((entry: Entry, error: Rejected) => Effect.Effect<unknown, unknown>) | undefined
-  /** The cursor is stored after so many accepted entries: about as many come again after a crash. Defaults to 64. */
-  readonly saveEvery?: number | undefined
-  /** How long the entries in flight may take to be accepted when the relay is interrupted. Defaults to 5 seconds. */
-  readonly grace?: Duration.DurationInput | undefined
-}
-
-/**
- * How a relay's fiber runs.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RelayLoopOptions<out CE = never, out CR = TapeClient> extends RelayOptions<CE, CR> {
-  /** How long an accepted entry may wait until the cursor is stored behind it. Defaults to 1 second. */
-  readonly saveInterval?: Duration.DurationInput | undefined
-  /** How long a relay whose cursor was moved by another one stands by before it looks again. Defaults to 30 seconds. */
-  readonly standBy?: Duration.DurationInput | undefined
-  /**
-   * The wait after a first failure of the sink, the cursor or the tape; doubled for each further one up to a minute,
-   * jittered. Defaults to 1 second.
-   */
-  readonly backOff?: Duration.DurationInput | undefined
-}
-
-/**
- * What one tick did. Encodes to JSON with keys in snake_case.
- *
- * @since 0.1.0
- * @category models
- */
-export const Relayed = Schema.Struct({
-  published: Schema.Int,
-  skipped: Schema.Int,
-  lastGlobalSeq: Schema.propertySignature(Schema.BigIntFromNumber).pipe(Schema.fromKey("last_global_seq"))
-})
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type Relayed = typeof Relayed.Type
 
 /**
  * One tick: publishes what has been committed up to now and not been published, stores the cursor, ends. For cron, tests
@@ -111,7 +44,9 @@ export const relayOnce = <E, R, CE = never, CR = TapeClient>(
       const head = yield* Selection.head(options.name)
       const from = yield* begin(options, cursor, Effect.succeed(head))
       const delivery = yield* Delivery.make(settingsOf(options, sink), publish, cursor, from)
-      yield* Selection.upTo(selection, from, head).pipe(
+      // From the head, there is nothing up to the head.
+      const entries = from < head ? Selection.upTo(selection, from, head) : Stream.empty
+      yield* entries.pipe(
         Stream.runForEachChunk((entries) => delivery.deliver(Chunk.toReadonlyArray(entries))),
         Effect.zipRight(delivery.passed(head)),
         Effect.onError(() => Effect.ignoreLogged(Delivery.within(delivery.save, graceOf(options))))
@@ -164,60 +99,6 @@ export const layerRelay = <E, R, CE = never, CR = TapeClient>(
       )
     })
   )
-
-/**
- * Several sinks, each with a relay and a cursor of its own (`<name>/<key>`): one that is slow or down holds up no other.
- *
- * @example
- * import { Sinks } from "effect-tape"
- *
- * export const Everywhere = Sinks.layerFanOut(
- *   { name: "audit", cursor: (relay) => Sinks.cursorFile({ path: `cursors/${relay}.json` }) },
- *   { disk: Sinks.log({ path: "audit.jsonl" }), siem: Sinks.webhook({ url: "https://siem.example/tape" }) }
- * )
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerFanOut = <
-  const Sinks extends { readonly [key: string]: Sink<unknown, unknown> },
-  CE = never,
-  CR = TapeClient
->(
-  options: Omit<RelayLoopOptions, "cursor"> & {
-    /** Where the cursor of each relay is kept, by the relay's name. Defaults to `Sinks.cursorValue` for all. */
-    readonly cursor?: ((relay: string) => CursorStore<CE, CR>) | undefined
-  },
-  sinks: Sinks
-): Layer.Layer<
-  never,
-  OpenError<Sinks[keyof Sinks]> | CE | CursorError | TapeError,
-  TapeClient | Exclude<OpenContext<Sinks[keyof Sinks]> | CR, Scope.Scope>
-> =>
-  Object.entries(sinks).reduce<
-    Layer.Layer<
-      never,
-      OpenError<Sinks[keyof Sinks]> | CE | CursorError | TapeError,
-      TapeClient | Exclude<OpenContext<Sinks[keyof Sinks]> | CR, Scope.Scope>
-    >
-  >((merged, [key, sink]) => {
-    const name = `${options.name}/${key}`
-    // A record's values are widened to Sink<unknown, unknown>; this one's types are among those of Sinks.
-    const own = sink as Sink<OpenError<Sinks[keyof Sinks]>, OpenContext<Sinks[keyof Sinks]>>
-    return Layer.merge(merged, layerRelay({ ...options, name, cursor: options.cursor?.(name) }, own))
-  }, Layer.empty)
-
-/**
- * @since 0.1.0
- * @category type-level
- */
-export type OpenError<S> = S extends Sink<infer E, unknown> ? E : never
-
-/**
- * @since 0.1.0
- * @category type-level
- */
-export type OpenContext<S> = S extends Sink<unknown, infer R> ? R : never
 
 // ---- internal ----
 
@@ -324,7 +205,7 @@ const run = <R>(
       yield* Effect.logWarning("another relay of this name is at work; standing by")
       yield* Effect.sleep(options.standBy ?? "30 seconds")
       cursor = yield* reading.retrying(opened.reopen)
-      position = Option.getOrElse(cursor.position, () => 0n)
+      position = Option.getOrElse(cursor.position, () => position)
     })
 
     return yield* session.pipe(

@@ -34,12 +34,12 @@ export const tail = (selection: Selection, after: bigint) =>
   })
 
 /**
- * The entries after a cursor, up to the head. A stream of selected entries is silent about those it leaves out, so the
- * one at the head is selected as well: when it comes, everything before it has come.
+ * The entries after a cursor, up to the head. A stream of selected entries is silent about those it leaves out, so those
+ * from the head on are all selected: when the first of them comes, everything before it has come.
  */
 export const upTo = (selection: Selection, after: bigint, head: bigint) =>
   Client.tailBySubject({
-    predicateCel: `global_seq == ${head} || (${conditionOf(selection)})`,
+    predicateCel: `global_seq >= ${head} || (${conditionOf(selection)})`,
     fromGlobalSeq: after
   }).pipe(Stream.takeWhile((entry) => entry.globalSeq < head))
 
@@ -87,8 +87,17 @@ export const head = (name: string): Effect.Effect<bigint, Errors.TapeError, Clie
         decodeMark(entry.payloadJson),
         (payload) => payload.namespace === namespace && payload.key === key && payload.version >= mark.version
       )
-    const found = yield* Stream.runHead(Stream.filter(marks, isMark))
+    const found = yield* Stream.runHead(Stream.filter(marks, isMark)).pipe(
+      Effect.timeoutFail({ duration: "30 seconds", onTimeout: () => notFound(key) })
+    )
     return Option.isSome(found) ? found.value.globalSeq : yield* Effect.dieMessage("a tail has no end")
+  })
+
+const notFound = (key: string) =>
+  new Errors.DeadlineExceeded({
+    rpc: "SubscribeEvents",
+    detail: "a value was written, but its entry did not come within 30 seconds",
+    ids: { namespace, key }
   })
 
 const decodeMark = Schema.decodeOption(
