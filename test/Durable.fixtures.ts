@@ -4,6 +4,7 @@
 import { Deferred, Effect, Fiber, Layer, Option, Schema, Stream, TestClock } from "effect"
 import { Client, type Errors, TapeClient } from "effect-tape"
 import { Engine } from "effect-tape/engine"
+import { RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
 
 export type TapeService = TapeClient["Type"]
@@ -38,7 +39,8 @@ export const wrapped = (
   })
 
 export interface Death {
-  readonly rpc: Rpc
+  /** Any unary call when left out. */
+  readonly rpc?: Rpc
   /** Before: the tape never hears of the call. After: its answer is never heard. */
   readonly at: "before" | "after"
   /** Which of the matching calls; 1 is the first. Defaults to 1. */
@@ -58,7 +60,7 @@ export const killedAt = <A, E>(death: Death, life: Effect.Effect<A, E, TapeClien
       Effect.suspend(() => {
         if (dead) return hang
         const { at, matching = () => true, nth = 1 } = death
-        if (rpc !== death.rpc || !matching(request) || ++seen !== nth) return call
+        if (rpc !== (death.rpc ?? rpc) || !matching(request) || ++seen !== nth) return call
         dead = true
         const last = at === "before" ? Effect.void : Effect.ignore(call)
         return Effect.zipRight(Effect.zipRight(last, Deferred.succeed(died, undefined)), hang)
@@ -153,7 +155,7 @@ export const gated = () =>
   })
 
 /** Lets fibers and the in-process tape go on until `done`; the clock stands still. */
-export const until = <A>(look: Effect.Effect<Option.Option<A>>) =>
+export const until = <A, R>(look: Effect.Effect<Option.Option<A>, never, R>) =>
   Effect.gen(function* () {
     for (let turn = 0; turn < 2000; turn++) {
       const found = yield* look
@@ -164,3 +166,26 @@ export const until = <A>(look: Effect.Effect<Option.Option<A>>) =>
   })
 
 export const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>) => Effect.flatten(until(Fiber.poll(fiber)))
+
+/** As {@link ended}, while time passes. */
+export const endedInTime = <A, E>(fiber: Fiber.RuntimeFiber<A, E>) =>
+  Effect.flatten(until(Effect.zipRight(TestClock.adjust("250 millis"), Fiber.poll(fiber))))
+
+/** Lets the run come to its gate, and tells its id. */
+export const waitingAt = (gate: string) =>
+  until(
+    Effect.flatMap(TapeClient, (tape) =>
+      tape.subscribeBySubject({ subjectPattern: "/tape/run/running/**" }).pipe(
+        Stream.take(1),
+        Stream.runCollect,
+        Effect.flatMap(([entry]) => tape.getRun({ runId: entry?.runId ?? "" })),
+        Effect.map((run) =>
+          run.waitingOnGate === gate && run.status === RunStatus.WAITING ? Option.some(run) : Option.none()
+        ),
+        Effect.orDie
+      )
+    )
+  )
+
+export const signal = (runId: string, gateName: string, resolution: unknown) =>
+  Effect.flatMap(TapeClient, (tape) => tape.sendSignal({ runId, gateName, resolutionJson: JSON.stringify(resolution) }))

@@ -51,8 +51,8 @@ export const place = (life: Life, tool: string, key: string | undefined): Place 
   }
 }
 
-/** One of the run's own records, beside its program: `input`, `outcome`. */
-export const reserved = (life: Life, name: "input" | "outcome"): Place => ({
+/** One of the run's own records, beside its program: `input`, `outcome`, timers of gates, charges. */
+export const reserved = (life: Life, name: string): Place => ({
   key: `${life.runId}/${name}`,
   customKey: `${life.runId}/${name}`,
   decision: -1,
@@ -77,6 +77,7 @@ export interface Row {
   readonly key: string
   readonly seq: bigint
   readonly status: EffectStatus
+  readonly requestJson: string
   readonly responseJson: string
   readonly errorJson: string
   /** Begun before this call: somebody may have acted on it already. */
@@ -88,6 +89,7 @@ const rowOf = (record: EffectRecord, former: boolean): Row => ({
   key: record.idempotencyKey,
   seq: record.seq,
   status: record.status,
+  requestJson: record.requestJson,
   responseJson: record.responseJson,
   errorJson: record.errorJson,
   former
@@ -148,6 +150,7 @@ const insert = (life: Life, intent: Intent): Effect.Effect<Row> => {
       key: idempotencyKey,
       seq,
       status,
+      requestJson: intent.requestJson,
       responseJson,
       errorJson,
       former: status !== EffectStatus.PENDING || idempotencyKey !== place.key
@@ -207,3 +210,13 @@ export const readable = <A, R>(
   read: Effect.Effect<A, CodecError, R>
 ): Effect.Effect<A, never, R> =>
   Effect.catchAll(read, ({ reason }) => stop(life, new RecordUnreadable({ runId: life.runId, record, reason })))
+
+/** Writes a value that the program gave; one that has no JSON stops the run. */
+export const writable = <A, R>(
+  life: Life,
+  what: string,
+  written: Effect.Effect<A, CodecError, R>
+): Effect.Effect<A, never, R> =>
+  Effect.catchAll(written, ({ reason }) =>
+    stop(life, new RecordUnreadable({ runId: life.runId, record: what, reason: `it cannot be written: ${reason}` }))
+  )

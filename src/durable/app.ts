@@ -8,10 +8,11 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { YieldWrap } from "effect/Utils"
 import type { TapeClient } from "../Client.js"
-import { CallError } from "./definition.js"
+import { type Compensator, compensatorsOf } from "./compensate.js"
+import { type Budget, CallError } from "./definition.js"
 import { RunRefused, ToolMisconfigured } from "./errors.js"
 import * as Json from "./json.js"
-import { redrive, start } from "./open.js"
+import { cancel, redrive, start } from "./open.js"
 import type { CurrentRun } from "./run.js"
 import type { AnyTool, App, ContextOf, Outside, Unlisted, YieldContext, YieldError } from "./types.js"
 
@@ -50,7 +51,7 @@ type Unjournaled<E> = E extends { readonly _tag: infer Tag extends string }
  * - `tools` are the tools that `run` calls; one that is missing does not compile.
  * - With `output` the result is journaled when the run ends, and `start` on the finished run gives it back; with `error`
  *   so is a typed failure. Without them a finished run is replayed from its records, and a FAILED one is taken up again by
- *   `start`. `EffectFailed` and `EffectUnknown` are always journaled beside the errors of `error`.
+ *   `start`. `EffectFailed`, `EffectUnknown` and `GateTimedOut` are always journaled beside the errors of `error`.
  * - A typed failure ends the run FAILED. A defect or an interruption ends nothing: the lease runs out, and recovery (or the
  *   next `start`) takes the run up again.
  *
@@ -98,6 +99,13 @@ export const app = <
     readonly output?: Schema.Schema<A, AE, AR> | undefined
     readonly error?: Schema.Schema<X, XE, XR> | undefined
     readonly tools?: Tools | undefined
+    /**
+     * What its decisions may spend; set when a run begins. A decision with a `cost` that it does not cover stops the run
+     * with `BudgetExceeded`. Defaults to no limit.
+     */
+    readonly budget?: Budget | undefined
+    /** `"compensate"`: a typed failure undoes what was done before the run ends. Defaults to `"keep"`. */
+    readonly onFailure?: "keep" | "compensate" | undefined
     readonly run: (input: I) => Effect.Effect<B, E, R> | Generator<Y, B, never>
   } & Guard<R | YieldContext<Y>, E | YieldError<Y>, X, Tools>
 ): App<
@@ -121,12 +129,17 @@ export const app = <
       error === undefined
         ? undefined
         : (Json.codec(Schema.Union(error, CallError)) as unknown as Json.Codec<Failed, XR>),
+    budget: options.budget,
+    compensates: options.onFailure === "compensate",
+    // The tools' own context is part of what the app needs.
+    compensatorOf: compensatorsOf(tools) as (kind: string) => Compensator<Needs | TapeClient> | undefined,
     program: (value: I) =>
       program(run(value)) as Effect.Effect<Result, Failed, Needs | CurrentRun | Scope.Scope | TapeClient>
   }
   return {
     name,
     tools,
+    cancel: (runId, reason = "") => cancel(name, runId, reason),
     start: (ids, value) => start<I, Result, Failed, Needs>(definition, ids, value),
     redrive: (runId, redriveOptions) => redrive<I, Result, Failed, Needs>(definition, runId, redriveOptions)
   }

@@ -9,11 +9,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import { EffectSemantics, EffectStatus } from "../gen/tape/v1/tape_pb.js"
-import { begin, find, place, readable, settle } from "./act.js"
-import { RecordUnreadable, RunFinished } from "./errors.js"
+import { type DecisionRecord, EffectSemantics, EffectStatus } from "../gen/tape/v1/tape_pb.js"
+import { begin, find, place, readable, settle, writable } from "./act.js"
+import { admitted, type Budget, charged } from "./budget.js"
+import { RunFinished } from "./errors.js"
 import * as Json from "./json.js"
-import { ask, type CurrentRun, compare, enter, type Life, sealed, stop } from "./run.js"
+import { ask, CurrentRun, compare, enter, type Life, sealed, stop } from "./run.js"
 
 /**
  * What is asked, of whom, and how the answer is written down.
@@ -31,6 +32,13 @@ export interface DecideOptions<A, I, R> {
   readonly rationale?: string | ((response: NoInfer<A>) => string) | undefined
   /** Under which policy. Defaults to nothing. */
   readonly policyVersion?: string | undefined
+  /** What it cost: charged to the run's budget when the answer is recorded, once. Defaults to nothing. */
+  readonly cost?: Budget | ((response: NoInfer<A>) => Budget) | undefined
+  /**
+   * What it may cost: when the run's budget does not cover it, the model is not asked and the run stops with
+   * `BudgetExceeded`. Defaults to `cost` if that is no function, else to nothing.
+   */
+  readonly estimate?: Budget | undefined
 }
 
 /**
@@ -67,16 +75,21 @@ const decided = Effect.fnUntraced(function* <A, I, IR, E, R>(
   const name = `decision ${ordinal}`
   const response = Json.codec(options.response)
   const requestJson = yield* writable(life, `${name}'s request`, Json.write(options.request))
-  const same = (recorded: { readonly model: string; readonly requestJson: string; readonly responseJson: string }) =>
-    compare(life, `${name} (model)`, JSON.stringify(recorded.model), JSON.stringify(model)).pipe(
-      Effect.zipRight(compare(life, name, recorded.requestJson, requestJson)),
-      Effect.zipRight(readable(life, name, response.decode(recorded.responseJson)))
-    )
+  const { cost, estimate = typeof cost === "function" ? undefined : cost } = options
+  const same = Effect.fnUntraced(function* (recorded: DecisionRecord) {
+    yield* compare(life, `${name} (model)`, JSON.stringify(recorded.model), JSON.stringify(model))
+    yield* compare(life, name, recorded.requestJson, requestJson)
+    const answer = yield* readable(life, name, response.decode(recorded.responseJson))
+    if (cost !== undefined) yield* charged(life, ordinal, typeof cost === "function" ? cost(answer) : cost)
+    life.state.policyVersion = recorded.policyVersion
+    return answer
+  })
   if (life.mode !== "first") {
     const { decision, found } = yield* ask(life, life.tape.getDecision({ runId, decisionIndex: BigInt(ordinal) }))
     if (found && decision !== undefined) return yield* same(decision)
-    if (life.mode === "finished") return yield* stop(life, new RunFinished({ runId, asked: name }))
   }
+  if (estimate !== undefined || cost !== undefined) yield* admitted(life, ordinal, estimate)
+  if (life.mode === "finished") return yield* stop(life, new RunFinished({ runId, asked: name }))
   const answer = yield* sealed(life, name, effect)
   const responseJson = yield* writable(life, `${name}'s response`, response.encode(answer))
   const record = life.tape.recordDecision({
@@ -90,6 +103,16 @@ const decided = Effect.fnUntraced(function* <A, I, IR, E, R>(
   })
   return yield* same(yield* ask(life, Effect.uninterruptible(record)))
 })
+
+/**
+ * Whether the latest decision is recorded under this policy version: a branch that a later life of the run takes again,
+ * although the program's policy has changed since. `false` before the first decision.
+ *
+ * @since 0.1.0
+ * @category durable
+ */
+export const policyVersion = (version: string): Effect.Effect<boolean, never, CurrentRun> =>
+  Effect.map(CurrentRun, ({ state }) => state.policyVersion === version && version !== "")
 
 /**
  * Looks at the world once: a clock, a random number, a price. What was seen is journaled as an observe-only effect, and
@@ -165,8 +188,3 @@ export const uuid: Effect.Effect<string, never, CurrentRun> = Effect.suspend(() 
     Effect.sync(() => crypto.randomUUID())
   )
 )
-
-const writable = <A, R>(life: Life, what: string, written: Effect.Effect<A, Json.CodecError, R>) =>
-  Effect.catchAll(written, ({ reason }) =>
-    stop(life, new RecordUnreadable({ runId: life.runId, record: what, reason: `it cannot be written: ${reason}` }))
-  )

@@ -12,10 +12,12 @@ import * as Scope from "effect/Scope"
 import { TapeClient } from "../Client.js"
 import { EffectSemantics, EffectStatus, type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
 import { begin, find, type Row, readable, reserved, settle, settleOpen } from "./act.js"
+import { limited } from "./budget.js"
 import type { Definition } from "./definition.js"
 import { RecordUnreadable, type RunError, RunFailed, RunFinished, RunRefused } from "./errors.js"
 import { keep, type Lease } from "./lease.js"
 import { ask, CurrentRun, compare, ended, type Life, RunStopped, stop } from "./run.js"
+import { finish } from "./undo.js"
 
 /** Runs the program under the lease, and journals how it ended. `inputJson` is what the caller brought, if any. */
 export const drive = <I, A, E, R>(
@@ -28,7 +30,7 @@ export const drive = <I, A, E, R>(
     if (life.mode === "resumed") {
       const outcome = yield* recorded(definition, life)
       // A former life got as far as its outcome; what is left is to end the run.
-      if (outcome !== undefined) return yield* end(life, outcome.status, outcome.answer, undefined)
+      if (outcome !== undefined) return yield* end(definition, life, outcome.status, outcome.answer, undefined)
     }
     const input = yield* inputOf(definition, life, inputJson)
     const exit = yield* Effect.exit(run(definition, life, input))
@@ -73,6 +75,17 @@ const recorded = Effect.fnUntraced(function* <I, A, E, R>(definition: Definition
   return undefined
 })
 
+/** Undoes what is left of a run that is COMPENSATING, under the lease. */
+export const undo = <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
+  life: Life,
+  lease: Lease
+): Effect.Effect<unknown, RunError, R> => {
+  const work = Effect.provideService(finish(life, definition.compensatorOf), TapeClient, life.tape)
+  // The tape is not among what comes from outside.
+  return reported(life, Effect.raceFirst(work as Effect.Effect<unknown, never, R>, keep(life, lease)))
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
@@ -106,6 +119,8 @@ const inputOf = Effect.fnUntraced(function* <I, A, E, R>(
   }
   if (life.mode !== "finished" && record?.status !== EffectStatus.CONFIRMED) {
     const row = yield* observed(life, "input", text)
+    // Once, before the input counts as recorded: later lives leave a cap that somebody raised as it is.
+    if (definition.budget !== undefined) yield* limited(life, definition.budget)
     yield* settle(life, row, { status: EffectStatus.CONFIRMED })
   }
   return yield* readable(life, "input", definition.input.decode(text))
@@ -127,7 +142,7 @@ const conclude = Effect.fnUntraced(function* <I, A, E, R>(
 ) {
   if (exit._tag === "Success" || Option.isSome(Cause.failureOption(exit.cause))) yield* settleOpen(life)
   if (exit._tag === "Success") {
-    if (definition.output === undefined) return yield* end(life, RunStatus.TERMINAL, exit, undefined)
+    if (definition.output === undefined) return yield* end(definition, life, RunStatus.TERMINAL, exit, undefined)
     const responseJson = yield* Effect.catchAll(definition.output.encode(exit.value), ({ reason }) =>
       stop(
         life,
@@ -141,7 +156,7 @@ const conclude = Effect.fnUntraced(function* <I, A, E, R>(
   const detail = JSON.stringify({ error: sentence(failure.value) })
   const errorJson =
     definition.error === undefined ? Option.none() : yield* Effect.option(definition.error.encode(failure.value))
-  if (Option.isNone(errorJson)) return yield* end(life, RunStatus.FAILED, exit, detail)
+  if (Option.isNone(errorJson)) return yield* end(definition, life, RunStatus.FAILED, exit, detail)
   return yield* journal(definition, life, { status: EffectStatus.FAILED, errorJson: errorJson.value }, detail)
 })
 
@@ -159,16 +174,21 @@ const journal = Effect.fnUntraced(function* <I, A, E, R>(
     const reason = "the recorded outcome is of a kind that the app does not describe"
     return yield* stop(life, new RecordUnreadable({ runId: life.runId, record: "outcome", reason }))
   }
-  return yield* end(life, outcome.status, outcome.answer, detail)
+  return yield* end(definition, life, outcome.status, outcome.answer, detail)
 })
 
 /** The first final status wins: somebody may have cancelled the run while it came to its end. */
-const end = Effect.fnUntraced(function* <A, E>(
+const end = Effect.fnUntraced(function* <I, A, E, R>(
+  definition: Definition<I, A, E, R>,
   life: Life,
   status: RunStatus.TERMINAL | RunStatus.FAILED,
   answer: Effect.Effect<A, E>,
   detailJson = ""
 ) {
+  if (status === RunStatus.FAILED && definition.compensates) {
+    life.state.undoing = true
+    return yield* answer
+  }
   const call = life.tape.endRun({ runId: life.runId, status, detailJson })
   const { run } = yield* ask(life, Effect.uninterruptible(call))
   const stopped = run === undefined || run.status === status ? undefined : ended(run)
@@ -176,13 +196,13 @@ const end = Effect.fnUntraced(function* <A, E>(
 })
 
 /** What stopped the run becomes a typed error; the life is over for fibers that outlive it. */
-const reported = <A, E, R>(life: Life, work: Effect.Effect<A, E, R>): Effect.Effect<A, E | RunError, R> =>
+export const reported = <A, E, R>(life: Life, work: Effect.Effect<A, E, R>): Effect.Effect<A, E | RunError, R> =>
   work.pipe(
     Effect.catchAllCause((cause): Effect.Effect<A, E | RunError> => {
       const stopped = life.state.stopped ?? signal(cause)
       if (stopped === undefined) return Effect.failCause(cause)
-      // A scope is granted when a run begins: waiting for it to be taken up again would change nothing.
-      return stopped._tag === "ScopeDenied"
+      // Waiting for it to be taken up again would change nothing: somebody has to grant more first.
+      return stopped._tag === "ScopeDenied" || (stopped._tag === "BudgetExceeded" && life.mode !== "finished")
         ? Effect.zipRight(
             Effect.ignore(
               life.tape.endRun({

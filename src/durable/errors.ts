@@ -42,6 +42,21 @@ export class EffectUnknown extends Schema.TaggedError<EffectUnknown>("effect-tap
 }
 
 /**
+ * Nobody opened the gate in time. A later life of the run sees the same, and the program may open another gate.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class GateTimedOut extends Schema.TaggedError<GateTimedOut>("effect-tape/Durable/GateTimedOut")("GateTimedOut", {
+  runId: Schema.String,
+  gate: Schema.String
+}) {
+  override get message(): string {
+    return `nobody opened gate ${this.gate} of run ${this.runId} in time`
+  }
+}
+
+/**
  * Raised by a tool's body: the request went out, its answer was lost. The effect becomes UNKNOWN and is checked, not
  * repeated blindly. It need not be part of the tool's `error` schema.
  *
@@ -81,6 +96,53 @@ export class RunStuck extends Schema.TaggedError<RunStuck>("effect-tape/Durable/
 }) {
   override get message(): string {
     return `run ${this.runId} is stuck: settle its open effects and obligations, then end it`
+  }
+}
+
+/**
+ * The run waits at a gate, and nobody here waits with it; asked for with `whenHeld: "fail"` only. Opened, the gate makes the
+ * run recoverable.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RunParked extends Schema.TaggedError<RunParked>("effect-tape/Durable/RunParked")("RunParked", {
+  runId: Schema.String,
+  gate: Schema.String
+}) {
+  override get message(): string {
+    return `run ${this.runId} waits at gate ${this.gate}`
+  }
+}
+
+/**
+ * The program asked for compensation: what the run did was undone, and the run ended FAILED.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RunCompensated extends Schema.TaggedError<RunCompensated>("effect-tape/Durable/RunCompensated")(
+  "RunCompensated",
+  { runId: Schema.String }
+) {
+  override get message(): string {
+    return `run ${this.runId} was compensated: what it did is undone`
+  }
+}
+
+/**
+ * What the run may spend does not cover its next decision: the model was not asked, and the run ended FAILED. With a higher
+ * budget (`SetBudget`), `start` takes it up again.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BudgetExceeded extends Schema.TaggedError<BudgetExceeded>("effect-tape/Durable/BudgetExceeded")(
+  "BudgetExceeded",
+  { runId: Schema.String, decision: Schema.Number, reason: Schema.String }
+) {
+  override get message(): string {
+    return `run ${this.runId}, decision ${this.decision}: ${this.reason}`
   }
 }
 
@@ -223,6 +285,9 @@ export const RunError = Schema.Union(
   RunStuck,
   RunFailed,
   RunFinished,
+  RunParked,
+  RunCompensated,
+  BudgetExceeded,
   LeaseLost,
   LeaseHeld,
   ScopeDenied,

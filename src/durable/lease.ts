@@ -123,11 +123,14 @@ const remember = (life: Life, error: RunError): Effect.Effect<never, RunError> =
 /** `undefined`: ours for another while. Fails when the tape could not be asked. */
 const renew = (life: Life, lease: Lease) =>
   Effect.gen(function* () {
+    // Whoever waits at the gate sees what becomes of the run.
+    if (life.state.waiting > 0) return undefined
     const run = yield* life.tape.getRun({ runId: life.runId })
     if (isFinal(run.status)) return ended(run) ?? new RunFinished({ runId: life.runId, asked: "its lease" })
-    // A run that is parked has no owner, and its lease rests.
-    if (run.status === RunStatus.WAITING) return undefined
-    if (run.leaseOwner !== lease.owner) return lost(life, run)
+    // A run that is parked has no owner, and its lease rests until the call at the gate takes it again.
+    const isFree = run.status === RunStatus.RUNNABLE
+    if (run.status === RunStatus.WAITING || (isFree && life.state.parked !== undefined)) return undefined
+    if (!isFree && run.leaseOwner !== lease.owner) return lost(life, run)
     return yield* life.tape
       .resumeRun({ runId: life.runId, leaseOwner: lease.owner, leaseTtlMs: ttlMillis(lease) })
       .pipe(

@@ -3,19 +3,22 @@
  *
  * @since 0.1.0
  */
+import { create } from "@bufbuild/protobuf"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
-import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import { type RunState, RunStateSchema, RunStatus } from "../gen/tape/v1/tape_pb.js"
 import type { Definition } from "./definition.js"
-import { drive, finished } from "./drive.js"
-import { LeaseHeld, type RunError, RunRefused, TapeTrouble } from "./errors.js"
+import { drive, finished, reported, undo } from "./drive.js"
+import { LeaseHeld, type RunError, RunParked, RunRefused, TapeTrouble } from "./errors.js"
 import { isHeld, type Lease, take, ttlMillis } from "./lease.js"
 import { isFinal, type Life, make, waitingOut } from "./run.js"
 import type { RedriveOptions, RunIds } from "./types.js"
+import { begin as turn } from "./undo.js"
 
 /** `App.start`. */
 export const start = <I, A, E, R>(
@@ -48,14 +51,31 @@ export const start = <I, A, E, R>(
     )
     const opening = yield* Effect.mapError(begun, (cause) => new TapeTrouble({ runId: "", cause }))
     const { runId } = opening
-    if (!opening.resumed)
-      return yield* drive(definition, alive(tape, definition, runId, lease, "first"), lease, inputJson)
     const seize = Effect.zipRight(begun, tape.getRun({ runId }))
-    return yield* attend(
-      definition,
-      { tape, lease, seize, inputJson, whenHeld: "join" },
-      yield* look(tape, lease, runId)
-    )
+    const at: Attendance = { tape, lease, seize, inputJson, whenHeld: "join" }
+    return yield* opening.resumed
+      ? attend(definition, at, yield* look(tape, lease, runId))
+      : // Nobody else knows of it yet.
+        attend(
+          definition,
+          at,
+          create(RunStateSchema, { runId, status: RunStatus.RUNNING, leaseOwner: lease.owner }),
+          "first"
+        )
+  })
+
+/** `App.cancel`. */
+export const cancel = (app: string, runId: string, reason: string): Effect.Effect<boolean, RunError, TapeClient> =>
+  Effect.gen(function* () {
+    const tape = yield* TapeClient
+    const lease = yield* take(app)
+    const run = yield* look(tape, lease, runId)
+    if (run.appName !== app) return yield* new RunRefused({ app, reason: `run ${runId} is one of ${run.appName}` })
+    // What is being undone is undone to its end.
+    if (isFinal(run.status) || run.status === RunStatus.COMPENSATING) return run.status === RunStatus.CANCELLED
+    const ended = tape.endRun({ runId, status: RunStatus.CANCELLED, detailJson: JSON.stringify({ reason }) })
+    const after = yield* Effect.mapError(waitingOut(ended, lease.patience), trouble(runId))
+    return after.run?.status === RunStatus.CANCELLED
   })
 
 /** `App.redrive`. */
@@ -96,25 +116,57 @@ interface Attendance {
   readonly whenHeld: "join" | "fail"
 }
 
-/** Stays with a run until it is finished: drives it when it can, follows it while somebody else does. */
+/**
+ * Stays with a run until it is finished: drives it when it can, undoes what it did when it is to, follows it while somebody
+ * else does or while it waits at a gate.
+ */
 const attend = Effect.fnUntraced(function* <I, A, E, R>(
   definition: Definition<I, A, E, R>,
   at: Attendance,
-  found: RunState
+  found: RunState,
+  firstMode: "first" | "resumed" = "resumed"
 ) {
   const { lease, tape } = at
+  const { runId } = found
+  const begins = (mode: Life["mode"]) => alive(at, definition, runId, mode)
   let run = found
+  let mode = firstMode
+  let outcome: Exit.Exit<A, E | RunError> | undefined
   let told = false
   let refused = false
   while (true) {
-    const { runId } = run
-    if (isFinal(run.status)) return yield* finished(definition, alive(tape, definition, runId, lease, "finished"), run)
-    if (run.leaseOwner === lease.owner && run.status === RunStatus.RUNNING) {
-      return yield* drive(definition, alive(tape, definition, runId, lease, "resumed"), lease, at.inputJson)
+    if (isFinal(run.status)) {
+      if (outcome !== undefined && run.status === RunStatus.FAILED) return yield* outcome
+      return yield* finished(definition, begins("finished"), run)
     }
-    if (refused || run.status === RunStatus.COMPENSATING || isHeld(run, yield* Clock.currentTimeMillis)) {
-      if (at.whenHeld === "fail") return yield* new LeaseHeld({ runId, owner: run.leaseOwner })
-      if (!told) yield* Effect.logInfo(`run ${runId} is driven by ${run.leaseOwner}: following it`)
+    const isOurs = run.leaseOwner === lease.owner
+    if (isOurs && run.status === RunStatus.RUNNING) {
+      const life = begins(mode)
+      const exit = yield* Effect.exit(drive(definition, life, lease, at.inputJson))
+      if (life.state.undoing) {
+        outcome = exit
+        run = yield* turned(life, begins("resumed"))
+      } else if (isElsewhere(life, exit)) {
+        run = yield* look(tape, lease, runId)
+      } else {
+        return yield* exit
+      }
+      mode = "resumed"
+      continue
+    }
+    if (isOurs && run.status === RunStatus.COMPENSATING) {
+      yield* undo(definition, begins("resumed"), lease)
+      run = yield* look(tape, lease, runId)
+      continue
+    }
+    const isParked = run.status === RunStatus.WAITING
+    if (refused || isParked || isHeld(run, yield* Clock.currentTimeMillis)) {
+      if (at.whenHeld === "fail") {
+        return yield* isParked
+          ? new RunParked({ runId, gate: run.waitingOnGate })
+          : new LeaseHeld({ runId, owner: run.leaseOwner })
+      }
+      if (!told && !isParked) yield* Effect.logInfo(`run ${runId} is driven by ${run.leaseOwner}: following it`)
       told = true
       yield* change(tape, run)
       run = yield* look(tape, lease, runId)
@@ -127,13 +179,25 @@ const attend = Effect.fnUntraced(function* <I, A, E, R>(
   }
 })
 
+/** Its program has stopped; from here on the run is COMPENSATING. */
+const turned = (former: Life, life: Life): Effect.Effect<RunState, RunError> => {
+  for (const [key, tool] of former.state.open) life.state.open.set(key, tool)
+  return reported(life, turn(life))
+}
+
+/** While it waited at a gate, another process took the run up, or undoes it. */
+const isElsewhere = (life: Life, exit: Exit.Exit<unknown, unknown>): boolean =>
+  life.state.parked !== undefined &&
+  Exit.isFailure(exit) &&
+  (life.state.stopped?._tag === "LeaseLost" || life.state.stopped?._tag === "RunCompensated")
+
 /** Until the run moves, its lease runs out, or a while has passed. */
 const change = (tape: Life["tape"], run: RunState): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const left = Number(run.leaseExpiresAtMs) - now
-    const wait = run.status === RunStatus.COMPENSATING ? longest : Math.min(Math.max(left + 1, shortest), longest)
+    const wait = run.status === RunStatus.WAITING ? parked : Math.min(Math.max(left + 1, shortest), longest)
     return tape.subscribeRun({ runId: run.runId, fromSeq: run.seqCursor + 1n }).pipe(
-      Stream.filter((entry) => entry.kind === "run"),
+      Stream.filter((entry) => entry.kind === "run" || entry.kind === "gate"),
       Stream.runHead,
       // A broken stream is no news: the pause is the safety net.
       Effect.catchAll(() => Effect.never),
@@ -144,6 +208,7 @@ const change = (tape: Life["tape"], run: RunState): Effect.Effect<void> =>
 
 const shortest = 200
 const longest = Duration.toMillis("5 seconds")
+const parked = Duration.toMillis("30 seconds")
 
 const look = (tape: Life["tape"], lease: Lease, runId: string) =>
   Effect.mapError(waitingOut(tape.getRun({ runId }), lease.patience), trouble(runId))
@@ -159,12 +224,22 @@ const trouble =
     new TapeTrouble({ runId, cause })
 
 const alive = <I, A, E, R>(
-  tape: Life["tape"],
-  definition: Definition<I, A, E, R>,
+  { lease, tape, whenHeld }: Attendance,
+  { name: app }: Definition<I, A, E, R>,
   runId: string,
-  lease: Lease,
   mode: Life["mode"]
-): Life => make({ tape, app: definition.name, runId, owner: lease.owner, patience: lease.patience, mode })
+): Life =>
+  make({
+    tape,
+    app,
+    runId,
+    owner: lease.owner,
+    patience: lease.patience,
+    leaseTtl: lease.ttl,
+    // Recovery drives a bounded number of runs: one that waits for days must not take a place among them.
+    atGate: whenHeld === "fail" ? "leave" : "wait",
+    mode
+  })
 
 const defined = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
   // Only undefined values are dropped, which is what the type says.

@@ -54,6 +54,10 @@ export interface Life {
   readonly mode: "first" | "resumed" | "finished"
   /** How long a call waits for a tape that is away. */
   readonly patience: Duration.Duration
+  /** How long its lease lasts. */
+  readonly leaseTtl: Duration.Duration
+  /** What to do at a gate that is not open yet: wait there, or leave the run to whoever takes it up when it is. */
+  readonly atGate: "wait" | "leave"
   /** Set inside the body of a tool, a decision or a sample, which must not make durable calls of its own. */
   readonly inside: string | undefined
   readonly state: {
@@ -65,13 +69,40 @@ export interface Life {
     readonly drifts: Array<Drift>
     /** Inline effects that were begun and not settled, with their tools. */
     readonly open: Map<string, string>
+    /** The program asked for what was done to be undone. */
+    undoing: boolean
+    /** The gate at which the lease was let go; it has to be taken again. */
+    parked: string | undefined
+    /** How many calls wait at gates. */
+    waiting: number
+    /** A run waits at one gate at a time; the others stand in line. */
+    readonly gates: Effect.Semaphore
+    sleeps: number
+    /** Of the latest decision, as it is recorded. */
+    policyVersion: string
+    /** What was spent is told one decision after the other. */
+    readonly charging: Effect.Semaphore
   }
 }
 
 export const make = (options: Omit<Life, "inside" | "state">): Life => ({
   ...options,
   inside: undefined,
-  state: { stopped: undefined, decision: -1, positions: new Map(), keyed: new Map(), drifts: [], open: new Map() }
+  state: {
+    stopped: undefined,
+    decision: -1,
+    positions: new Map(),
+    keyed: new Map(),
+    drifts: [],
+    open: new Map(),
+    undoing: false,
+    parked: undefined,
+    waiting: 0,
+    gates: Effect.unsafeMakeSemaphore(1),
+    sleeps: 0,
+    policyVersion: "",
+    charging: Effect.unsafeMakeSemaphore(1)
+  }
 })
 
 /** How a run is stopped: a defect, so that no typed handler takes it for an answer. */
@@ -98,8 +129,27 @@ export const enter = (what: string): Effect.Effect<Life, never, CurrentRun> =>
         `${what} was called inside the body of ${life.inside}: replay skips bodies, so durable calls belong in the app's run`
       )
     }
-    return Effect.succeed(life)
+    return life.state.parked !== undefined && life.state.waiting === 0
+      ? Effect.as(unpark(life), life)
+      : Effect.succeed(life)
   })
+
+/**
+ * The program left a gate that nobody opened (a timeout of its own, a race) and goes on: then the run needs its lease. A
+ * waiting run cannot be resumed, but begun again.
+ */
+const unpark = Effect.fnUntraced(function* (life: Life) {
+  const { runId, tape } = life
+  const { appName, invocationId, sessionId, userId } = yield* ask(life, tape.getRun({ runId }))
+  const lease = { leaseOwner: life.owner, leaseTtlMs: leaseMillis(life) }
+  const ids = { appName, invocationId, sessionId, userId }
+  yield* ask(life, tape.beginRun({ ...ids, ...lease }, { metadata: { "tape-lease": "if-free" } }))
+  const run = yield* ask(life, tape.getRun({ runId }))
+  if (run.leaseOwner !== life.owner) return yield* stop(life, ended(run) ?? lost(life, run))
+  life.state.parked = undefined
+})
+
+export const leaseMillis = (life: Life): bigint => BigInt(Math.ceil(Duration.toMillis(life.leaseTtl)))
 
 /** The body of a tool or a decision, where durable calls have no place. */
 export const sealed = <A, E, R>(life: Life, inside: string, body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

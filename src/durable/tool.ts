@@ -16,6 +16,7 @@ import * as Json from "./json.js"
 import { enter, type Life, sealed } from "./run.js"
 import { checked, compensateOf, failureOf, finishTool, statusCheckOf } from "./toolValue.js"
 import type { Call, Tool, ToolCallOptions } from "./types.js"
+import { owe } from "./undo.js"
 
 /**
  * What a tool is made of.
@@ -39,7 +40,7 @@ export interface ToolOptions<I, IE, IR, A, AE, AR, E, EE, ER, R, RS, RC, RT> {
   readonly run: (input: I, call: Call) => Effect.Effect<NoInfer<A>, NoInfer<E> | AckLost, R>
   /** Asks the counterparty what became of a call: some = done, none = it knows nothing of it (and never will). */
   readonly statusCheck?: ((call: Call, input: I) => Effect.Effect<Option.Option<NoInfer<A>>, unknown, RS>) | undefined
-  /** Undoes a confirmed effect. */
+  /** Undoes a confirmed effect. It may be called more than once for one effect: `call.idempotencyKey` is the same. */
   readonly compensate?: ((input: I, output: A, call: Call) => Effect.Effect<unknown, unknown, RC>) | undefined
   /** Repeats the body on its declared failures, with the same key. Defaults to no repetition. */
   readonly retry?: Schedule.Schedule<unknown, NoInfer<E>, RT> | undefined
@@ -95,9 +96,13 @@ export const tool = <
   }
   const semantics = options.semantics === "observe_only" ? EffectSemantics.OBSERVE_ONLY : EffectSemantics.IDEMPOTENT
 
+  const compensation = options.compensate === undefined ? undefined : { kind: name }
+
   const answer = Effect.fnUntraced(function* (life: Life, row: Row) {
     switch (row.status) {
       case EffectStatus.CONFIRMED:
+        // Also on replay: a life that died right before it left this out.
+        if (compensation !== undefined) yield* owe(life, row, compensation.kind)
         return yield* readable(life, row.key, codecs.output.decode(row.responseJson))
       case EffectStatus.FAILED:
         return yield* failureOf(name, row, codecs.error)
@@ -227,7 +232,7 @@ export const tool = <
   })
 
   return finishTool(name, act, {
-    compensation: options.compensate === undefined ? undefined : { kind: name },
+    compensation,
     compensate: compensateOf(codecs, options.compensate),
     statusCheck: statusCheckOf(name, codecs, options.statusCheck)
   })

@@ -196,6 +196,11 @@ export interface App<out Name extends string, in I, out A, out E, out R> {
    * with `whenHeld: "fail"`, left alone with `LeaseHeld`.
    */
   readonly redrive: (runId: string, options?: RedriveOptions) => Effect.Effect<A, E | RunError, R | TapeClient>
+  /**
+   * End a run as CANCELLED. Whoever drives it notices at its next durable call or heartbeat; what was done stays done. Gives
+   * whether it is cancelled: a run that ended otherwise, or is being compensated, is not.
+   */
+  readonly cancel: (runId: string, reason?: string) => Effect.Effect<boolean, RunError, TapeClient>
 }
 
 /**
@@ -203,7 +208,10 @@ export interface App<out Name extends string, in I, out A, out E, out R> {
  * @category models
  */
 export interface RedriveOptions {
-  /** What to do while another process drives the run. Defaults to `"join"`. */
+  /**
+   * What to do while another process drives the run, or while it waits at a gate: see it to its end, or fail with
+   * `LeaseHeld` or `RunParked`. Defaults to `"join"`.
+   */
   readonly whenHeld?: "join" | "fail" | undefined
 }
 

@@ -8,9 +8,10 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import { begin, place, type Row } from "../durable/act.js"
-import { EffectFailed, type EffectUnknown, RunRefused } from "../durable/errors.js"
+import { EffectFailed, type EffectUnknown } from "../durable/errors.js"
+import { Approval, gate } from "../durable/gate.js"
 import * as Json from "../durable/json.js"
-import { type CurrentRun, enter, stop } from "../durable/run.js"
+import { type CurrentRun, enter } from "../durable/run.js"
 import { compensateOf, finishTool, statusCheckOf } from "../durable/toolValue.js"
 import type { Call, Compensable, ToolCallOptions, Uses } from "../durable/types.js"
 import { EffectSemantics } from "../gen/tape/v1/tape_pb.js"
@@ -40,7 +41,10 @@ export interface ToolOptions<C extends string, I, IE, IR, A, AE, AR, E, EE, ER, 
   readonly statusCheck?: ((call: Call, input: I) => Effect.Effect<Option.Option<NoInfer<A>>, unknown, RS>) | undefined
   /** Undoes a confirmed effect. */
   readonly compensate?: ((input: I, output: A, call: Call) => Effect.Effect<unknown, unknown, RC>) | undefined
-  /** A person has to approve each call. Gates are not there yet: calling such a tool stops the run. */
+  /**
+   * A person has to approve each call before it is recorded: it opens a gate named `approve/` and the call's key within the
+   * run, with the call's envelope as context and `Durable.Approval` as its answer. A refusal is `EffectFailed`.
+   */
   readonly humanGate?: boolean | undefined
   /** The scope that the run must have been granted. Defaults to none. */
   readonly scope?: string | undefined
@@ -188,14 +192,11 @@ export const tool = <
 
   const call = Effect.fnUntraced(function* (input: I, callOptions: ToolCallOptions | undefined) {
     const life = yield* enter(name)
-    if (humanGate) {
-      // To send it without the approval it was promised would be worse than to stop.
-      const reason = `${name} asks for a human gate, which this version does not have yet`
-      return yield* stop(life, new RunRefused({ app: life.app, reason }))
-    }
     const intent = yield* envelope(input)
     const requestJson = yield* Effect.mapError(Json.write(intent.payload), ({ reason }) => refused(name, reason))
     const at = place(life, name, callOptions?.key)
+    if (humanGate)
+      yield* Effect.onInterrupt(approved(name, at.key.slice(life.runId.length + 1), intent), () => at.release)
     const work = begin(life, {
       place: at,
       tool: name,
@@ -234,6 +235,15 @@ export const tool = <
 
 const refused = (tool: string, reason: string): EffectFailed =>
   new EffectFailed({ tool, idempotencyKey: "", error: reason, reason })
+
+/** Asks a person; the answer is in the journal, so that later lives do not ask again. */
+const approved = Effect.fnUntraced(function* (tool: string, call: string, context: Envelope) {
+  const answer = yield* gate(`approve/${call}`, { resolution: Approval, context })
+  if (!answer.approved) {
+    const reason = answer.reason === undefined ? "a person refused it" : `a person refused it: ${answer.reason}`
+    return yield* new EffectFailed({ tool, idempotencyKey: "", error: answer, reason })
+  }
+})
 
 /** An empty key would silently be no key at all. */
 const keyOf = <I>(
