@@ -82,7 +82,7 @@ export const readerOf = (driver: Pick<Driver, "get" | "find" | "select">): Reade
 
 const keyValues = (table: Table, key: RawRow): ReadonlyArray<Value> => table.key.map((column) => key[column]!)
 
-/** A call waiting for its turn. */
+/** A call waiting for its turn. It may be tried more than once, so it acts through the transaction only. */
 export interface Job {
   readonly run: (tx: Transaction) => Effect.Effect<unknown, unknown>
   readonly isAbandoned: () => boolean

@@ -14,12 +14,13 @@ import * as Effect from "effect/Effect"
 import type { StoreError } from "../../StoreError.js"
 import { keyText, type Table, type Value } from "../Table.js"
 import type { Draft, Driver, RawRow } from "../Transaction.js"
-import { Counters, type Entry, Journal, Runs } from "../tables.js"
+import { type Entry, Journal } from "../tables.js"
 import type { Failure } from "./failure.js"
 import type { Mark, Marks } from "./Marks.js"
 import type { Rows } from "./Pipeline.js"
 import type { Session } from "./Pool.js"
 import { type Memory, uniqueText, type Wanted, type Wants } from "./Prediction.js"
+import { lockOf, lockOrder, Seen } from "./Seen.js"
 import { type Command, columnsOf, command, encode, encodeArray, prepare, sqlNames, unnest } from "./Statement.js"
 import type { TableSql } from "./TableSql.js"
 
@@ -39,9 +40,7 @@ export class PostgresBatch implements Driver {
   private transactionId = ""
   private readonly mark: Mark
   private readonly writes: Array<Command> = []
-  /** The rows as the database has them for this transaction; `undefined` is one that was looked for in vain. */
-  private readonly rows = new Map<Table, Map<string, RawRow | undefined>>()
-  private readonly found = new Map<string, RawRow | undefined>()
+  private readonly seen = new Seen()
 
   constructor(
     private readonly session: Session,
@@ -53,11 +52,13 @@ export class PostgresBatch implements Driver {
   /** Opens the transaction and locks what is wanted; answers the database's clock, read once the locks are held. */
   begin(wants: Wants): Effect.Effect<bigint, StoreError> {
     const tables = [...wants].toSorted(([left], [right]) => (lockOrder(left) < lockOrder(right) ? -1 : 1))
-    const locks = tables.map(([table, wanted]) => this.lock(table, wanted))
+    const locks = tables.map(([table, wanted]) => lockOf(this.around.sqlOf(table), table, wanted))
     return Effect.map(
       this.run(() => [begin, ...locks, clock]),
       (results) => {
-        tables.forEach(([table, wanted], index) => this.note(table, wanted, results[index + 1]!))
+        tables.forEach(([table, wanted], index) =>
+          this.seen.note(table, wanted, results[index + 1]!.map(this.around.sqlOf(table).decode))
+        )
         const [nowMs, transactionId] = results.at(-1)![0]!
         this.transactionId = transactionId!
         return BigInt(nowMs!)
@@ -67,7 +68,7 @@ export class PostgresBatch implements Driver {
 
   get(table: Table, key: ReadonlyArray<Value>): Effect.Effect<RawRow | undefined, StoreError> {
     const text = uniqueText(key)
-    const known = this.rowsOf(table)
+    const known = this.seen.rows(table)
     if (known.has(text)) {
       return Effect.succeed(known.get(text))
     }
@@ -76,12 +77,12 @@ export class PostgresBatch implements Driver {
   }
 
   find(table: Table, unique: string, values: ReadonlyArray<Value>): Effect.Effect<RawRow | undefined, StoreError> {
-    const text = foundText(table, unique, values)
-    if (this.found.has(text)) {
-      return Effect.succeed(this.found.get(text))
+    const row = Effect.sync(() => this.seen.findRow(table, unique, values))
+    if (this.seen.hasFound(table, unique, values)) {
+      return row
     }
     const uniques = new Map([[unique, new Map([[uniqueText(values), values]])]])
-    return Effect.map(this.fetch(table, { keys: new Map(), uniques }), () => this.found.get(text))
+    return Effect.zipRight(this.fetch(table, { keys: new Map(), uniques }), row)
   }
 
   select(
@@ -97,7 +98,7 @@ export class PostgresBatch implements Driver {
       this.run(() => [...this.writes.splice(0), query]),
       (results) => {
         const rows = results.at(-1)!.map(decode)
-        return isFixed || rows.every((row) => this.learn(table, row)) ? Effect.succeed(rows) : this.overtaken
+        return isFixed || this.seen.learn(table, rows) ? Effect.succeed(rows) : this.overtaken
       }
     )
   }
@@ -105,7 +106,7 @@ export class PostgresBatch implements Driver {
   upsert(table: Table, rows: ReadonlyArray<RawRow>): Effect.Effect<void, StoreError> {
     return Effect.sync(() => {
       const { insert, update, upsert } = this.around.sqlOf(table)
-      const known = this.rowsOf(table)
+      const known = this.seen.rows(table)
       const absent: Array<RawRow> = []
       const unseen: Array<RawRow> = []
       const changes = new Map<string, Array<RawRow>>()
@@ -114,7 +115,12 @@ export class PostgresBatch implements Driver {
         const before = known.get(text)
         if (before !== undefined) {
           const changed = table.columnNames.filter((column) => before[column] !== row[column]).join(" ")
-          changes.set(changed, [...(changes.get(changed) ?? []), row])
+          const alike = changes.get(changed)
+          if (alike === undefined) {
+            changes.set(changed, [row])
+          } else {
+            alike.push(row)
+          }
         } else {
           ;(known.has(text) ? absent : unseen).push(row)
         }
@@ -148,7 +154,7 @@ export class PostgresBatch implements Driver {
         )
       )
       this.write(command(this.around.sqlOf(table).remove, columns))
-      keys.forEach((key) => this.rowsOf(table).set(uniqueText(key), undefined))
+      keys.forEach((key) => this.seen.rows(table).set(uniqueText(key), undefined))
     })
   }
 
@@ -190,13 +196,7 @@ export class PostgresBatch implements Driver {
   }
 
   remember(memory: Memory): void {
-    for (const [table, rows] of this.rows) {
-      for (const [key, row] of rows) {
-        if (row !== undefined) {
-          memory.keep(table, key, row)
-        }
-      }
-    }
+    this.seen.remember(memory)
   }
 
   /** Nothing when the connection was lost, and the database says that it had committed by then. */
@@ -247,78 +247,14 @@ export class PostgresBatch implements Driver {
 
   private fetch(table: Table, wanted: Wanted): Effect.Effect<void, StoreError> {
     return Effect.flatMap(
-      this.run(() => [...this.writes.splice(0), this.lock(table, wanted)]),
-      (results) => (this.note(table, wanted, results.at(-1)!) ? Effect.void : this.overtaken)
+      this.run(() => [...this.writes.splice(0), lockOf(this.around.sqlOf(table), table, wanted)]),
+      (results) =>
+        this.seen.note(table, wanted, results.at(-1)!.map(this.around.sqlOf(table).decode))
+          ? Effect.void
+          : this.overtaken
     )
   }
-
-  private lock(table: Table, { keys, uniques }: Wanted): Command {
-    const names = [...uniques.keys()].toSorted()
-    const values = names.flatMap((unique) => {
-      const { columns } = table.unique[unique]!
-      const wanted = [...uniques.get(unique)!.values()]
-      return columns.map((column, index) =>
-        encodeArray(
-          table.columns[column]!.kind,
-          wanted.map((each) => each[index]!)
-        )
-      )
-    })
-    return command(this.around.sqlOf(table).lock(names), [
-      ...columnsOf(table, table.key, [...keys.values()]),
-      ...values
-    ])
-  }
-
-  /** Takes in what a lock has fetched; `false` when it contradicts what was seen before. */
-  private note(table: Table, { keys, uniques }: Wanted, fetched: Rows): boolean {
-    const { decode } = this.around.sqlOf(table)
-    const rows = fetched.map((fields) => decode(fields))
-    const isConsistent = rows.every((row) => this.learn(table, row))
-    const known = this.rowsOf(table)
-    for (const key of keys.keys()) {
-      if (!known.has(key)) {
-        known.set(key, undefined)
-      }
-    }
-    for (const [unique, wanted] of uniques) {
-      const { columns } = table.unique[unique]!
-      for (const values of wanted.values()) {
-        this.found.set(foundText(table, unique, values), undefined)
-      }
-      for (const row of rows) {
-        const text = uniqueText(columns.map((column) => row[column]!))
-        if (wanted.has(text)) {
-          this.found.set(`${table.name}\u0000${unique}\u0000${text}`, row)
-        }
-      }
-    }
-    return isConsistent
-  }
-
-  private learn(table: Table, row: RawRow): boolean {
-    const text = keyText(table.key, row)
-    const known = this.rowsOf(table)
-    const isConsistent = !known.has(text) || known.get(text) !== undefined
-    known.set(text, row)
-    return isConsistent
-  }
-
-  private rowsOf(table: Table): Map<string, RawRow | undefined> {
-    let rows = this.rows.get(table)
-    if (rows === undefined) {
-      rows = new Map()
-      this.rows.set(table, rows)
-    }
-    return rows
-  }
 }
-
-const foundText = (table: Table, unique: string, values: ReadonlyArray<Value>): string =>
-  `${table.name}\u0000${unique}\u0000${uniqueText(values)}`
-
-/** Runs first, since nearly every call begins with one; the counters, which all calls share, last. */
-const lockOrder = (table: Table): string => (table === Runs ? "0" : table === Counters ? "2" : `1${table.name}`)
 
 const begin = command(prepare("begin isolation level read committed read write"))
 const commit = command(prepare("commit"))
