@@ -175,15 +175,24 @@ const recover = <R>(
   app: AnyApp<R>,
   run: RunState
 ): Effect.Effect<Recovered, never, R | TapeClient> =>
-  app.redrive(run.runId, { whenHeld: "fail" }).pipe(
+  recoverRun(app, run.runId).pipe(
+    Effect.tap((report) => Effect.annotateLogs(told(report), { run_id: run.runId })),
+    Effect.tap((report) => options.onReport?.(report) ?? Effect.void)
+  )
+
+/**
+ * Takes up one run, unless somebody drives it.
+ *
+ * @internal
+ */
+export const recoverRun = <R>(app: AnyApp<R>, runId: string): Effect.Effect<Recovered, never, R | TapeClient> =>
+  app.redrive(runId, { whenHeld: "fail" }).pipe(
     Effect.exit,
     Effect.flatMap((exit) =>
       Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
         ? Effect.interrupt
-        : Effect.succeed(reportOf(app.name, run.runId, exit))
-    ),
-    Effect.tap((report) => Effect.annotateLogs(told(report), { run_id: run.runId })),
-    Effect.tap((report) => options.onReport?.(report) ?? Effect.void)
+        : Effect.succeed(reportOf(app.name, runId, exit))
+    )
   )
 
 const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>): Recovered => {
