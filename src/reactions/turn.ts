@@ -1,0 +1,65 @@
+/** One task, from its claim to its acknowledgement. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import type { Task } from "../gen/tape/v1/tape_pb.js"
+import { attempt } from "../outbox/finishing.js"
+import { type Claimed, namesOf } from "./claim.js"
+import type { Outcome } from "./outcome.js"
+import type { Reaction } from "./reaction.js"
+
+/** A reaction with the id that its tasks are claimed by. */
+export interface Unit<out R> {
+  readonly id: string
+  readonly reaction: Reaction<R>
+}
+
+/** The part of a lease that a handler may take; the rest is for the record. */
+const share = 0.9
+
+/** Where an interruption is let in. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** Handles a task and acknowledges it. Only the handler can be interrupted: what it did is recorded. */
+export const turn = <R>(
+  { reaction }: Unit<R>,
+  claimed: Claimed,
+  leaseMs: number,
+  restore: Restore
+): Effect.Effect<Outcome, never, R> =>
+  Effect.gen(function* (): Effect.fn.Return<Outcome, never, R> {
+    const { task } = claimed
+    const left = claimed.expiresAt - leaseMs * (1 - share) - (yield* Clock.currentTimeMillis)
+    if (left <= 0) return { _tag: "expired", ...namesOf(reaction.name, task) }
+
+    const prepared = yield* Effect.either(reaction.prepare(task))
+    if (Either.isLeft(prepared)) return yield* claimed.nack(prepared.left.reason, { permanent: true })
+
+    const limit = Math.min(left, reaction.settings.timeoutMs)
+    const result = yield* restore(attempt(traced(task, reaction.name, prepared.right), limit))
+    if ("answer" in result && Option.isSome(result.answer)) return yield* claimed.complete
+    const error = "raised" in result ? result.raised : `the handler took longer than ${Math.round(limit)} ms`
+    return yield* claimed.nack(error, { permanent: task.attempts > reaction.settings.retries })
+  }).pipe(
+    // A schema that dies is no reason to lose the task.
+    Effect.catchAllDefect((defect) => claimed.nack(`died before the handler began: ${String(defect)}`))
+  )
+
+/** The handler's span is a child of the call that caused the entry, when that had one. */
+const traced = <A, E, R>(task: Task, reaction: string, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  task.traceId === "" || task.parentSpanId === ""
+    ? handler
+    : Effect.withSpan(handler, "tape.task", {
+        captureStackTrace: false,
+        kind: "consumer",
+        parent: Tracer.externalSpan({ traceId: task.traceId, spanId: task.parentSpanId, sampled: true }),
+        attributes: {
+          "tape.reaction": reaction,
+          "tape.reaction_id": task.reactionId,
+          "tape.task_id": task.taskId,
+          "tape.subject": task.subject,
+          "tape.attempt": task.attempts
+        }
+      })
