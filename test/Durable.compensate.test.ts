@@ -1,10 +1,10 @@
 /** What a run did is undone, the newest first; whatever dies in between. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Schema } from "effect"
+import { Effect, Fiber, Schema, Stream } from "effect"
 import { TapeClient } from "effect-tape"
 import { ObligationStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
-import { Echo, endedInTime, firstRun, ids, killedAt, signal, Tape, waitingAt } from "./Durable.fixtures.js"
+import { Echo, endedInTime, firstRun, ids, killedAt, signal, Tape } from "./Durable.fixtures.js"
 
 /** A tool that books, and remembers what it was told to undo. */
 const booking = (fails: (what: string) => boolean = () => false) => {
@@ -104,6 +104,45 @@ describe("compensation", () => {
     }).pipe(Effect.provide(Tape))
   )
 
+  it.effect("reaches tools without an input", () =>
+    Effect.gen(function* () {
+      const undone: Array<string> = []
+      const tool = Durable.tool("open", {
+        input: Schema.Void,
+        output: Schema.Void,
+        run: () => Effect.void,
+        compensate: (_, __, call) => Effect.sync(() => undone.push(call.idempotencyKey))
+      })
+      const app = Durable.app("inputless", {
+        input: Schema.Void,
+        tools: [tool],
+        run: () => Effect.zipRight(tool(), Durable.compensate)
+      })
+      assert.instanceOf(yield* Effect.flip(app.start(ids("i"), undefined)), Durable.RunCompensated)
+      assert.strictEqual(undone.length, 1)
+    }).pipe(Effect.provide(Tape))
+  )
+
+  it.effect("marks an obligation stuck when no tool of the app undoes its kind", () =>
+    Effect.gen(function* () {
+      const app = Durable.app("foreign", {
+        input: Schema.Void,
+        tools: [Echo],
+        *run() {
+          const { runId } = yield* Durable.info
+          yield* Echo("x")
+          const effectKey = `${runId}/no-decision/echo/0`
+          yield* Effect.flatMap(TapeClient, (tape) =>
+            Effect.orDie(tape.registerCompensation({ runId, effectKey, kind: "unheard-of" }))
+          )
+          yield* Durable.compensate
+        }
+      })
+      assert.instanceOf(yield* Effect.flip(app.start(ids("i"), undefined)), Durable.RunStuck)
+      assert.match((yield* obligations)[0]?.lastError ?? "", /^no-compensator/)
+    }).pipe(Effect.provide(Tape))
+  )
+
   const failing = (tool: ReturnType<typeof booking>["tool"], onFailure: "compensate" | undefined) =>
     Durable.app("failing", {
       input: Schema.Void,
@@ -173,8 +212,10 @@ describe("a program with all of it, killed at any one of its calls", () => {
   const shortLease = Durable.layerSettings({ leaseTtl: "10 seconds" })
 
   /** Says no as soon as it is asked, for as long as the test lasts. */
-  const person = Effect.forever(
-    Effect.flatMap(waitingAt("cfo"), ({ runId }) => signal(runId, "cfo", { approved: false }))
+  const person = Effect.flatMap(TapeClient, (tape) =>
+    tape
+      .subscribeBySubject({ subjectPattern: "/tape/gate/waiting/cfo/**" })
+      .pipe(Stream.runForEach(({ runId }) => signal(runId, "cfo", { approved: false })))
   )
 
   const calls = Effect.gen(function* () {
@@ -219,6 +260,6 @@ describe("a program with all of it, killed at any one of its calls", () => {
           }).pipe(Effect.provide(Tape))
         }
       }),
-    120_000
+    180_000
   )
 })

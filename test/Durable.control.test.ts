@@ -64,6 +64,38 @@ describe("a cancellation", () => {
   )
 })
 
+describe("a cancellation by its program", () => {
+  it.effect("ends the run, and cannot be swallowed", () =>
+    Effect.gen(function* () {
+      const app = Durable.app("quitting", {
+        input: Schema.Void,
+        output: Schema.String,
+        tools: [Echo],
+        *run() {
+          yield* Echo("x")
+          yield* Effect.catchAllCause(Durable.cancel("not worth it"), () => Effect.void)
+          return "a success, it seems"
+        }
+      })
+      assert.instanceOf(yield* Effect.flip(app.start(ids("i"), undefined)), Durable.RunCancelled)
+      const { runId, status } = yield* firstRun
+      assert.strictEqual(status, RunStatus.CANCELLED)
+      assert.isTrue(yield* app.cancel(runId))
+    }).pipe(Effect.provide(Tape))
+  )
+
+  it.effect("does nothing to a run that has ended, or to one of another app", () =>
+    Effect.gen(function* () {
+      const app = Durable.app("done", { input: Schema.Void, run: () => Effect.void })
+      yield* app.start(ids("i"), undefined)
+      const { runId } = yield* firstRun
+      assert.isFalse(yield* app.cancel(runId, "too late"))
+      const other = Durable.app("other", { input: Schema.Void, run: () => Effect.void })
+      assert.instanceOf(yield* Effect.flip(other.cancel(runId)), Durable.RunRefused)
+    }).pipe(Effect.provide(Tape))
+  )
+})
+
 describe("a tape that is away", () => {
   const flaky = (failures: number) =>
     Effect.map(TapeClient, (tape) => {

@@ -29,7 +29,7 @@ export type Compensator<R> = (payload: unknown, obligation: ObligationRecord) =>
 export type CompensationContext<T> =
   T extends App<string, never, unknown, unknown, infer R> ? R : T extends ToolLike<infer R> ? R : never
 
-/** What an obligation stands for cannot be read any more. */
+/** What an obligation stands for cannot be read. */
 export class NothingToUndo extends Data.TaggedError("NothingToUndo")<{ readonly reason: string }> {
   override get message(): string {
     return this.reason
@@ -70,21 +70,22 @@ export const compensatorsOf = <const Sources extends ReadonlyArray<AnyTool | Any
 }
 
 interface Bodies {
-  readonly input: unknown
-  readonly output: unknown
+  readonly input?: unknown
+  readonly output?: unknown
 }
 
+/** Only ours: a dispatcher's obligation carries the counterparty's answer, which may have an `output` of its own. */
 const bodiesOf = (payload: unknown): Bodies | undefined =>
-  typeof payload === "object" && payload !== null && "input" in payload && "output" in payload ? payload : undefined
+  typeof payload === "object" && payload !== null && "input" in payload ? payload : undefined
 
-/** A dispatcher's obligation carries the counterparty's answer only. */
+/** Also what has no input, which has no form in JSON. */
 const recorded = (obligation: ObligationRecord): Effect.Effect<Bodies, unknown, TapeClient> =>
   Effect.gen(function* () {
     const tape = yield* TapeClient
     const { effectKey: idempotencyKey, runId } = obligation
     const { effect, found } = yield* tape.getEffect({ runId, idempotencyKey })
-    if (!found || effect === undefined || effect.requestJson === "") {
-      return yield* new NothingToUndo({ reason: `${idempotencyKey} is not recorded any more: what it did is unknown` })
+    if (!found || effect === undefined) {
+      return yield* new NothingToUndo({ reason: `${idempotencyKey} is not recorded: what it did is unknown` })
     }
     return { input: yield* Json.parse(effect.requestJson), output: yield* Json.parse(effect.responseJson) }
   })

@@ -155,6 +155,30 @@ Durable.app("unfit", {
   }
 })
 
+// A gate times out only when a timeout is given.
+const answered: Effect.Effect<string, never, Durable.CurrentRun> = Durable.gate("cfo", { resolution: Schema.String })
+const inTime: Effect.Effect<string, Durable.GateTimedOut, Durable.CurrentRun> = Durable.gate("cfo", {
+  resolution: Schema.String,
+  timeout: "2 days"
+})
+// @ts-expect-error GateTimedOut is not assignable to never
+const never: Effect.Effect<string, never, Durable.CurrentRun> = Durable.gate("cfo", {
+  resolution: Schema.String,
+  timeout: "2 days"
+})
+
+// Compensation ends the program, and fails with nothing that it could handle.
+const undone: Effect.Effect<never, never, Durable.CurrentRun> = Durable.compensate
+
+// A gate's failure needs no place in the error schema.
+Durable.app("impatient", {
+  input,
+  error: NoTruck,
+  *run() {
+    return yield* Durable.gate("cfo", { resolution: Schema.String, timeout: "2 days" })
+  }
+})
+
 // A tool outside a run.
 // @ts-expect-error Type 'CurrentRun' is not assignable to type 'never'
 Effect.runPromise(Effect.provide(BookTruck({ from: "x" }), Context.empty() as Context.Context<Trucks | Fuel>))
@@ -168,4 +192,4 @@ Durable.tool("loud", {
   run: () => Effect.fail("no")
 })
 
-export const used = [Bare.start(ids, { invoice: "i" })]
+export const used = [answered, inTime, never, undone, Bare.start(ids, { invoice: "i" })]
