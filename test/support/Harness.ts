@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { Client, type TapeClient } from "effect-tape"
-import { Engine, type StoreError } from "effect-tape/engine"
+import { Engine, type Retention, type StoreError } from "effect-tape/engine"
 import { GrpcServer } from "effect-tape/server"
 import * as AsIs from "../conformance/asIs.js"
 import { Probe } from "../conformance/Scenario.js"
@@ -19,7 +19,7 @@ export const temporaryDirectory = Effect.acquireRelease(
 )
 
 /** The engine over a SQLite file of its own. */
-export const sqliteFile: Layer.Layer<Engine.Engine, StoreError> = Layer.unwrapScoped(
+export const sqliteFile: Layer.Layer<Engine.Engine | Retention.Retention, StoreError> = Layer.unwrapScoped(
   Effect.map(temporaryDirectory, (directory) => Engine.layerUrl(`sqlite:${join(directory, "tape.db")}`))
 )
 
