@@ -2,7 +2,7 @@ import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { Effect, Layer, Queue, Schedule, type Scope } from "effect"
+import { Cause, Effect, Layer, Queue, Schedule, type Scope } from "effect"
 import * as Client from "../src/Client.js"
 import type { TapeError } from "../src/Errors.js"
 import { Engine } from "../src/engine/index.js"
@@ -69,7 +69,7 @@ export const entry: Sinks.Entry = {
 export const until = (what: string, check: () => boolean) =>
   Effect.sync(check).pipe(
     Effect.repeat({ until: (isTrue) => isTrue, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => new Error(`never: ${what}`) })
+    Effect.timeoutFailCause({ duration: "10 seconds", onTimeout: () => Cause.die(`never: ${what}`) })
   )
 
 export interface Post {

@@ -254,6 +254,19 @@ describe("Sinks.layerRelay", () => {
     }).pipe(Effect.provide(silent))
   )
 
+  it.scopedLive("is not built with a pattern or a predicate that the tape refuses", () =>
+    Effect.gen(function* () {
+      yield* begin("i1")
+      for (const selection of [{ pattern: "/tape/**/x" }, { where: "kind ==" }, { where: "nonsense == 1" }]) {
+        const relay = Sinks.layerRelay({ ...fast, ...selection, name: "audit" }, keeping().sink)
+        assert.strictEqual((yield* Effect.flip(Layer.build(relay)))._tag, "InvalidRequest")
+      }
+      const { kept, sink } = keeping()
+      yield* Layer.build(Sinks.layerRelay({ ...fast, name: "audit", where: "kind == 'run'" }, sink))
+      yield* until("it is there", () => kept.length === 1)
+    }).pipe(Effect.provide(silent))
+  )
+
   it.scopedLive("a sink that fails is asked again until it accepts, and said once", () => {
     const { layer, lines } = logged()
     return Effect.gen(function* () {
@@ -282,7 +295,7 @@ describe("Sinks.layerRelay", () => {
 
   it.scopedLive("a slow receiver holds back the reading of the journal", () =>
     Effect.gen(function* () {
-      yield* beginMany(600)
+      yield* beginMany(250)
       const audit = yield* receiver
       audit.answer("hold")
       let read = 0
@@ -297,7 +310,7 @@ describe("Sinks.layerRelay", () => {
       assert.isBelow(read, 100)
       assert.strictEqual(audit.posts.length, 1)
       audit.release()
-      yield* until("all are there", () => audit.accepted.length === 600)
+      yield* until("all are there", () => audit.accepted.length === 250)
     }).pipe(Effect.provide(silent))
   )
 

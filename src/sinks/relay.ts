@@ -71,7 +71,8 @@ export const relayOnce = <E, R, CE = never, CR = TapeClient>(
  * Two relays of one name: with {@link cursorValue} the second to store notices, stands by for `standBy`, and goes on from
  * where the other one is by then. It takes over from one that died; while both live, an entry may be published by both.
  *
- * The layer fails when the sink cannot be opened, the cursor is damaged or of another tape, or the tape cannot be asked.
+ * The layer fails when the sink cannot be opened, the cursor is damaged or of another tape, the pattern or the predicate
+ * is refused, or the tape cannot be asked.
  *
  * @example
  * import { Sinks } from "effect-tape"
@@ -92,7 +93,10 @@ export const layerRelay = <E, R, CE = never, CR = TapeClient>(
   Layer.scopedDiscard(
     Effect.gen(function* () {
       const opened = yield* open(options, sink)
-      const from = yield* begin(options, opened.cursor, Selection.head(options.name))
+      const head = yield* Effect.cached(Selection.head(options.name))
+      const from = yield* begin(options, opened.cursor, head)
+      // A predicate that does not compile is refused now, not in the background.
+      if (opened.selection.where !== "") yield* Effect.flatMap(head, (head) => Selection.check(opened.selection, head))
       yield* run(options, sink.batchSize, opened, from).pipe(
         Effect.annotateLogs({ module: "Sinks", fiber: "relay", relay: options.name }),
         Effect.forkScoped

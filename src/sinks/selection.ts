@@ -43,6 +43,9 @@ export const upTo = (selection: Selection, after: bigint, head: bigint) =>
     fromGlobalSeq: after
   }).pipe(Stream.takeWhile((entry) => entry.globalSeq < head))
 
+/** Fails where the tape refuses the selection: the entry at the head comes at once, and with it the verdict. */
+export const check = (selection: Selection, head: bigint) => Stream.runDrain(upTo(selection, head - 1n, head))
+
 const conditionOf = ({ pattern, where }: Selection): string =>
   // The line's end closes a comment in which the expression may end.
   where.trim() === "" ? patternCondition(pattern) : `${patternCondition(pattern)} && (${where}\n)`

@@ -20,10 +20,10 @@ const books = Sinks.fromFunction((entry) => Effect.flatMap(Books, ({ enter }) =>
 same<typeof books, Sinks.Sink<never, Books>>(true)
 
 const opened = Sinks.make(
-  Effect.gen(function* () {
-    yield* Effect.acquireRelease(Effect.fail(new NoFile()), () => Effect.void)
-    return (_entries: ReadonlyArray<Sinks.Entry>) => Effect.void
-  })
+  Effect.as(
+    Effect.acquireRelease(Effect.fail(new NoFile()), () => Effect.void),
+    (_entries: ReadonlyArray<Sinks.Entry>) => Effect.void
+  )
 )
 const hook = Sinks.webhook({ url: Config.string("AUDIT_URL"), secret: Config.redacted("AUDIT_SECRET"), maxAttempts: 5 })
 // @ts-expect-error -- the address is not optional
