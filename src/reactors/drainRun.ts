@@ -40,7 +40,7 @@ export const drainRun = <R>(runId: string, drain: Drain<R>): Effect.Effect<Turn,
       const owed = drain.all ? obligations : owedBy(run, obligations)
       const head = owed.find(isOpen)
       if (head === undefined) {
-        const ended = owed.length > 0 ? yield* end(run, obligations, drain) : []
+        const ended = yield* end(run, obligations, drain)
         yield* Effect.forEach(ended, say)
         return { reports, owes: ended.length > 0 ? "nothing-yet" : owesOf(run) } satisfies Turn
       }
@@ -105,7 +105,10 @@ const end = Effect.fnUntraced(function* <R>(
 ) {
   const { runId } = before
   if (before.status !== RunStatus.COMPENSATING || obligations.some(isOpen)) return []
-  if (isHeld(before, yield* Clock.currentTimeMillis)) return []
+  const now = yield* Clock.currentTimeMillis
+  if (isHeld(before, now)) return []
+  // Whoever began the undoing may be about to register what it takes: he has as long as his lease would have lasted.
+  if (obligations.length === 0 && Number(before.leaseExpiresAtMs) > now) return []
   const stuck = obligations.filter(({ status }) => status === ObligationStatus.STUCK)
   const status = stuck.length > 0 ? "STUCK" : "FAILED"
   const detail = stuck.length > 0 ? { stuck: stuck.map(({ effectKey }) => effectKey) } : { compensated: true }

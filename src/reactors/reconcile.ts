@@ -16,6 +16,7 @@ import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { Memory } from "./memory.js"
 import type { Reconciled } from "./reconciled.js"
 import { type Settle, settle } from "./settle.js"
+import { recordLag } from "./supervise.js"
 
 /**
  * How UNKNOWN effects are settled.
@@ -169,7 +170,12 @@ const listed = Effect.fnUntraced(function* (
     // The list has no cursor: effects that rest must not hide those behind them.
     limit: BigInt((options.limit ?? 500) + memory.size)
   })
-  return memory.awake(effects.filter(isOurs), now)
+  const ours = effects.filter(isOurs)
+  yield* recordLag(
+    "reconcile",
+    ours.map(({ tsMs }) => tsMs)
+  )
+  return memory.awake(ours, now)
 })
 
 const isOurs = (row: EffectRecord): boolean =>

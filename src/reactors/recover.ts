@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -17,6 +18,7 @@ import { RunError } from "../durable/errors.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { RunState } from "../gen/tape/v1/tape_pb.js"
+import { recordLag } from "./supervise.js"
 
 const named = {
   runId: Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id")),
@@ -164,6 +166,10 @@ const abandoned = <const Apps extends ReadonlyArray<AnyApp>>(options: RecoverOpt
     const apps = new Map(options.apps.map((app) => [app.name, app as AnyApp<R>]))
     // The list has no filter: runs of other apps must not hide ours.
     const { runs } = yield* tape.listRunsToRecover({ limit: BigInt(options.limit ?? 1000) })
+    yield* recordLag(
+      "recover",
+      runs.flatMap((run) => (apps.has(run.appName) && run.leaseExpiresAtMs > 0n ? [run.leaseExpiresAtMs] : []))
+    )
     return runs.flatMap((run): ReadonlyArray<Abandoned<R>> => {
       const app = apps.get(run.appName)
       return app === undefined ? [] : [{ app, run }]
@@ -176,6 +182,7 @@ const recover = <R>(
   run: RunState
 ): Effect.Effect<Recovered, never, R | TapeClient> =>
   recoverRun(app, run.runId).pipe(
+    Effect.tap((report) => Metric.update(Metric.tagged(counted, "outcome", report._tag), 1)),
     Effect.tap((report) => Effect.annotateLogs(told(report), { run_id: run.runId })),
     Effect.tap((report) => options.onReport?.(report) ?? Effect.void)
   )
@@ -207,6 +214,11 @@ const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>)
     ? { _tag: "skipped", runId, app, owner: error.owner }
     : { _tag: "stopped", runId, app, error }
 }
+
+const counted = Metric.counter("tape.reactors.recovered", {
+  description: "Runs that recovery took up, by what became of them.",
+  incremental: true
+})
 
 const isRunError = Schema.is(RunError)
 
