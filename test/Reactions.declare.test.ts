@@ -44,7 +44,8 @@ describe("patterns", () => {
       FastCheck.property(text, (text) => {
         assert.strictEqual(Reactions.encodeSegment(text), EngineSubject.encode(text))
         assert.strictEqual(patternProblem(text), EngineSubject.patternProblem(text))
-      })
+      }),
+      { numRuns: 50 }
     )
   })
 
