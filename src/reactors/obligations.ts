@@ -207,9 +207,10 @@ const pass = <
     const rows = yield* unresolved(tape, options.limit ?? 10_000)
     const now = yield* Clock.currentTimeMillis
     const runs = drainer.owing(rows, now)
+    const looked = new Set(runs)
     yield* recordLag(
       "obligations",
-      rows.filter(({ runId }) => runs.includes(runId)).map(({ nextAttemptAtMs }) => nextAttemptAtMs)
+      rows.flatMap(({ nextAttemptAtMs, runId }) => (looked.has(runId) ? [nextAttemptAtMs] : []))
     )
     const names = new Set((options.apps ?? []).map((app) => app.name))
     const drain = {
@@ -261,7 +262,13 @@ const listen = (tape: TapeClient["Type"], drainer: Drainer, wake: Queue.Queue<vo
     // A drainer may have died between settling a run's last obligation and ending the run: no list shows that run.
     const undone = news("/tape/run/compensating/**", now - Duration.toMillis("7 days"))
     yield* Stream.merge(news("/tape/obligation/**", now), undone).pipe(
-      Stream.runForEach((entry) => Effect.zipRight(drainer.heard(entry.runId), Queue.offer(wake, undefined)))
+      Stream.runForEach((entry) =>
+        Effect.zipRight(
+          drainer.heard(entry.runId),
+          // Most are registered with nothing to undo yet: they wait for the next pass.
+          entry.subject.startsWith("/tape/obligation/registered/") ? Effect.void : Queue.offer(wake, undefined)
+        )
+      )
     )
   }).pipe(
     Effect.catchAllCause((cause) => Effect.logDebug("no wake-ups for a moment", cause)),

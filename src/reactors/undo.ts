@@ -38,7 +38,7 @@ export const undo = <R>(
     Effect.withSpan("tape.compensate", {
       attributes: { "tape.run_id": row.runId, "tape.effect_key": row.effectKey, "tape.kind": row.kind }
     }),
-    finishing(settings.grace)
+    finishing(settings.grace, "a compensation in flight was recorded; its claim expires, then it is made again")
   )
 
 const turn = Effect.fnUntraced(function* <R>(row: ObligationRecord, by: Undo<R> | string, settings: Undoing) {
