@@ -91,6 +91,6 @@ describe("tape serve", () => {
         )
         for (const promised of promises) assert.isTrue(promised > lives, `only ${promised} answers were acknowledged`)
       }).pipe(Effect.scoped),
-    { timeout: 240_000 }
+    { timeout: 400_000 }
   )
 })
