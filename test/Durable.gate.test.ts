@@ -197,11 +197,12 @@ describe("a gate with a timeout", () => {
     Effect.gen(function* () {
       yield* killedAt({ rpc: "awaitSignal", at: "after" }, escalating.start(ids("i"), undefined))
       yield* TestClock.adjust("1 minute")
-      const fiber = yield* Effect.fork(escalating.start(ids("i"), undefined))
-      const { runId } = yield* waitingAt("cfo")
+      yield* killedAt({ rpc: "awaitSignal", at: "after" }, escalating.start(ids("i"), undefined))
       const tape = yield* TapeClient
       const [timer] = (yield* tape.listDueTimers({ nowMs: 999_999_999n })).timers
       assert.strictEqual(timer?.fireAtMs, 120_000n)
+      const fiber = yield* Effect.fork(escalating.start(ids("i"), undefined))
+      const { runId } = yield* waitingAt("cfo")
       yield* signal(runId, "cfo", { timed_out: true, approved: false })
       yield* waitingAt("ceo")
       yield* signal(runId, "ceo", { approved: true })
