@@ -278,6 +278,25 @@ describe("failures", () => {
     }).pipe(Effect.provide([tape, quiet]))
   )
 
+  it.live("a task that was claimed too long ago is left to its next claim, its handler not begun", () =>
+    Effect.gen(function* () {
+      let runs = 0
+      const reaction = yield* failing(
+        "r",
+        Effect.sync(() => runs++)
+      )
+      const slow = Effect.map(TapeClient, (tape) => ({
+        ...tape,
+        claimTasks: (...args: Parameters<typeof tape.claimTasks>) =>
+          Effect.zipLeft(tape.claimTasks(...args), Effect.sleep("60 millis"))
+      }))
+      const pass = Reactions.dispatchOnce([reaction], { ...options, lease: "50 millis", limit: 1 })
+      assert.deepStrictEqual(tags(yield* Effect.provideServiceEffect(pass, TapeClient, slow)), ["expired"])
+      assert.strictEqual(runs, 0)
+      assert.deepStrictEqual(tags(yield* Reactions.dispatchOnce([reaction], options)), ["done"])
+    }).pipe(Effect.provide([tape, quiet]))
+  )
+
   it.effect("no retries means none", () =>
     Effect.gen(function* () {
       const reaction = yield* failing("r", Effect.fail("no"), { retries: 0 })

@@ -7,6 +7,7 @@ import * as Tracer from "effect/Tracer"
 import type { Task } from "../gen/tape/v1/tape_pb.js"
 import { attempt } from "../outbox/finishing.js"
 import { type Claimed, namesOf } from "./claim.js"
+import type { Unreadable } from "./events.js"
 import type { Outcome } from "./outcome.js"
 import type { Reaction } from "./reaction.js"
 
@@ -34,17 +35,24 @@ export const turn = <R>(
     const left = claimed.expiresAt - leaseMs * (1 - share) - (yield* Clock.currentTimeMillis)
     if (left <= 0) return { _tag: "expired", ...namesOf(reaction.name, task) }
 
-    const prepared = yield* Effect.either(reaction.prepare(task))
-    if (Either.isLeft(prepared)) return yield* claimed.nack(prepared.left.reason, { permanent: true })
-
     const limit = Math.min(left, reaction.settings.timeoutMs)
-    const result = yield* restore(attempt(traced(task, reaction.name, prepared.right), limit))
-    if ("answer" in result && Option.isSome(result.answer)) return yield* claimed.complete
+    const result = yield* restore(attempt(handled(reaction, task), limit))
+    if ("answer" in result && Option.isSome(result.answer)) {
+      const unreadable = result.answer.value
+      return yield* unreadable === undefined ? claimed.complete : claimed.nack(unreadable.reason, { permanent: true })
+    }
     const error = "raised" in result ? result.raised : `the handler took longer than ${Math.round(limit)} ms`
     return yield* claimed.nack(error, { permanent: task.attempts > reaction.settings.retries })
-  }).pipe(
-    // A schema that dies is no reason to lose the task.
-    Effect.catchAllDefect((defect) => claimed.nack(`died before the handler began: ${String(defect)}`))
+  })
+
+/** Decodes and handles; answers why it could not decode. */
+const handled = <R>(reaction: Reaction<R>, task: Task): Effect.Effect<Unreadable | undefined, unknown, R> =>
+  Effect.flatMap(
+    Effect.either(reaction.prepare(task)),
+    Either.match({
+      onLeft: (unreadable) => Effect.succeed<Unreadable | undefined>(unreadable),
+      onRight: (handler) => Effect.as(traced(task, reaction.name, handler), undefined)
+    })
   )
 
 /** The handler's span is a child of the call that caused the entry, when that had one. */
