@@ -175,7 +175,7 @@ describe("Reactions.layer", () => {
     }).pipe(Effect.scoped, Effect.provide([tape, quiet]))
   )
 
-  it.effect("refuses an empty set, and one name twice, at once", () =>
+  it.effect("refuses an empty set at once", () =>
     Effect.gen(function* () {
       const empty = yield* Effect.flip(Effect.scoped(Layer.build(Reactions.layer([], options))))
       assert.strictEqual(empty._tag, "ReactionMisconfigured")

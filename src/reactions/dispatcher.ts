@@ -39,7 +39,7 @@ export interface OnceOptions<RP = never> extends DispatchOptions<RP> {
  * slow one holds up no other. Tasks are claimed when a handler can start, from all shards, and handled at least once:
  *
  * - A handler that succeeds has its task acknowledged; one that fails, dies or takes too long has it tried again later,
- *   with its error, until it is a dead letter. So do several dispatchers of one reaction, each with slots of its own.
+ *   with its error, until it is a dead letter. Several dispatchers of one reaction share its tasks, each with its own slots.
  * - When the scope closes nothing more is claimed, and what runs has `grace` to end; what is interrupted then is given back.
  *
  * `agent` reactions are registered; their runs are begun by the server and driven by `Reactors.layerRecover`.
