@@ -225,22 +225,6 @@ describe("a call", () => {
       assert.strictEqual((yield* due).scope, "wires:send")
     }).pipe(Effect.provide(Tape))
   )
-
-  it.effect("that would need a human gate is stopped, not sent", () =>
-    Effect.gen(function* () {
-      const Approved = tool("approved", {
-        connector: "bank.wire",
-        semantics: "non_idempotent",
-        input: Wire,
-        output: Wired,
-        humanGate: true
-      })
-      const app = Durable.app("gated", { input: Wire, tools: [Approved], run: (wire) => Effect.asVoid(Approved(wire)) })
-      assert.instanceOf(yield* Effect.flip(app.start(ids("1"), { account: "a", amount: 1 })), Durable.RunRefused)
-      const { effects } = yield* Effect.flatMap(TapeClient, (tape) => tape.listEffectsToDispatch({}))
-      assert.deepStrictEqual(effects, [])
-    }).pipe(Effect.provide(Tape))
-  )
 })
 
 describe("an envelope", () => {

@@ -97,12 +97,11 @@ const redrive = <R>(timer: TimerRecord, acting: Acting<R>): Action<R> =>
     switch (recovered._tag) {
       case "skipped":
         return { ...namesOf(timer), _tag: "waiting", reason: `${recovered.owner} drives the run` }
+      case "parked":
+        return { ...namesOf(timer), _tag: "waiting", reason: `the run waits at gate ${recovered.gate}` }
       case "stopped": {
         // A run that ended otherwise (cancelled, stuck) needs no driver any more; one that cannot go on does.
         const now = yield* acting.tape.getRun({ runId: timer.runId })
-        if (now.status === RunStatus.WAITING) {
-          return { ...namesOf(timer), _tag: "waiting", reason: `the run waits at gate ${now.waitingOnGate}` }
-        }
         if (!isFinal.has(now.status)) return failed(timer, recovered.error.message)
         break
       }

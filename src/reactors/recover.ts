@@ -29,6 +29,7 @@ const named = {
  * What became of a run that was to be recovered. Encodes to JSON with keys in snake_case.
  *
  * - `finished`: driven to its end. `failed`: ended FAILED by its own typed failure.
+ * - `parked`: driven to a gate, where it waits; listed again when the gate is opened.
  * - `stopped`: it cannot go on now (`RunError`); listed again when its lease has run out.
  * - `crashed`: a defect in the program; likewise.
  * - `skipped`: another process has it.
@@ -39,6 +40,7 @@ const named = {
 export const Recovered = Schema.Union(
   Schema.TaggedStruct("finished", named),
   Schema.TaggedStruct("failed", { ...named, error: Schema.String }),
+  Schema.TaggedStruct("parked", { ...named, gate: Schema.String }),
   Schema.TaggedStruct("stopped", { ...named, error: RunError }),
   Schema.TaggedStruct("crashed", { ...named, error: Schema.String }),
   Schema.TaggedStruct("skipped", { ...named, owner: Schema.String })
@@ -210,9 +212,14 @@ const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>)
   if (!isRunError(error)) {
     return { _tag: "failed", runId, app, error: error instanceof Error ? error.message : String(error) }
   }
-  return error._tag === "LeaseHeld"
-    ? { _tag: "skipped", runId, app, owner: error.owner }
-    : { _tag: "stopped", runId, app, error }
+  switch (error._tag) {
+    case "LeaseHeld":
+      return { _tag: "skipped", runId, app, owner: error.owner }
+    case "RunParked":
+      return { _tag: "parked", runId, app, gate: error.gate }
+    default:
+      return { _tag: "stopped", runId, app, error }
+  }
 }
 
 const counted = Metric.counter("tape.reactors.recovered", {
@@ -229,6 +236,8 @@ const told = (report: Recovered): Effect.Effect<void> => {
       return Effect.logInfo(`${line} was recovered and is finished`)
     case "failed":
       return Effect.logWarning(`${line} was recovered and failed: ${report.error}`)
+    case "parked":
+      return Effect.logInfo(`${line} was recovered and waits at gate ${report.gate}`)
     case "stopped":
       return Effect.logWarning(`${line} cannot go on: ${report.error.message}`)
     case "crashed":
@@ -241,7 +250,7 @@ const told = (report: Recovered): Effect.Effect<void> => {
 /** A run that cannot go on is asked less and less often, from 2 seconds to 5 minutes. */
 const settled = (resting: Map<string, Rest>, report: Recovered): Effect.Effect<void> =>
   Effect.map(Clock.currentTimeMillis, (now) => {
-    if (report._tag === "finished" || report._tag === "failed") {
+    if (report._tag === "finished" || report._tag === "failed" || report._tag === "parked") {
       resting.delete(report.runId)
       return
     }
