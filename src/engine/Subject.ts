@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { encode } from "../internal/Subject.js"
 
 /**
  * A subject from its kind, its verb and its dimensions, each encoded.
@@ -13,31 +14,23 @@
 export const make = (kind: string, verb: string, ...dimensions: ReadonlyArray<string>): string =>
   `/tape/${kind}/${verb}${dimensions.map((dimension) => `/${encode(dimension)}`).join("")}`
 
-/**
- * One dimension as it stands in a subject: the characters that mean something in subjects, patterns and URLs become
- * `%XX`, empty becomes `_`, everything else (`:`, `@`, `+`, non-ASCII text) stays.
- *
- * @since 0.1.0
- * @category encoding
- */
-export const encode = (dimension: string): string =>
-  dimension === "" ? "_" : dimension.replace(reserved, (character) => `%${hex(character)}`)
-
-// oxlint-disable-next-line no-control-regex -- control characters are among what is encoded
-const reserved = /[/ *%?#\\\u0000-\u001f\u007f]/g
-
-const hex = (character: string): string => character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")
-
-/**
- * Why a pattern cannot be used, or `undefined` when it can.
- *
- * @since 0.1.0
- * @category patterns
- */
-export const patternProblem = (pattern: string): string | undefined => {
-  const segments = pattern.split("/")
-  return segments.slice(0, -1).includes("**") ? "** is only allowed as the last segment of a pattern" : undefined
-}
+export {
+  /**
+   * One dimension as it stands in a subject: the characters that mean something in subjects, patterns and URLs become
+   * `%XX`, empty becomes `_`, everything else (`:`, `@`, `+`, non-ASCII text) stays.
+   *
+   * @since 0.1.0
+   * @category encoding
+   */
+  encode,
+  /**
+   * Why a pattern cannot be used, or `undefined` when it can.
+   *
+   * @since 0.1.0
+   * @category patterns
+   */
+  patternProblem
+} from "../internal/Subject.js"
 
 /**
  * The test for a pattern: segment by segment, `*` is exactly one segment, `**` (last) is any number of them, and the

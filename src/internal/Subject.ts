@@ -1,4 +1,4 @@
-/** Subjects and patterns as the engine reads them; it imports nothing of the SDK, so a test holds both together. */
+/** How subjects are written and patterns read: the engine and the SDK must agree to the letter. */
 
 /**
  * One dimension as it stands in a subject: the characters that mean something in subjects, patterns and URLs become

@@ -96,7 +96,7 @@ describe("who may import whom", () => {
         ({ from, to }) =>
           from.startsWith("src/engine/") &&
           to.startsWith("src/") &&
-          !/^src\/(engine|gen)\/|^src\/(Handlers|Errors)\.ts$/.test(to)
+          !/^src\/(engine|gen|internal)\/|^src\/(Handlers|Errors)\.ts$/.test(to)
       ),
       []
     )
