@@ -119,6 +119,7 @@ export const sessions: ReadonlyArray<Scenario> = [
     const first = yield* session.append(full, '{"n":1}')
     const again = yield* session.append({ ...full, author: "another", timestampMs: 9999n }, '{"n":2}')
     assert.deepEqual(again, first)
+    assert.deepEqual(yield* session.append(full, '{"n":3}'), first, "an exact repeat, too")
     const racing = yield* w.race(16, (n) => session.append({ id: "raced", author: `a${n}` }, `{"by":${n}}`))
     const authors = racing.map((outcome) => (outcome._tag === "Right" ? outcome.right.event?.author : outcome.left))
     assert.equal(new Set(authors).size, 1)
