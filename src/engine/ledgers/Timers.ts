@@ -56,18 +56,21 @@ export const listDue = (
   reader: Reader,
   request: ListDueTimersRequest,
   nowMs: bigint
-): Effect.Effect<ListDueTimersResponse, StoreError> => Effect.map(due(reader, request, nowMs), toResponse)
+): Effect.Effect<ListDueTimersResponse, StoreError> => Effect.map(due(reader.select, request, nowMs), toResponse)
 
 /** The same, and marks each as fired, for exactly one caller. */
 export const claimDue = ({ tx }: Journal.Context, request: ListDueTimersRequest) =>
-  Effect.map(due(tx, request, tx.nowMs), (rows) => {
-    const fired = rows.map((row) => ({ ...row, fired: true }))
-    fired.forEach((row) => tx.put(Timers, row))
-    return toResponse(fired)
-  })
+  Effect.map(
+    due((...query) => tx.selectFree(...query), request, tx.nowMs),
+    (rows) => {
+      const fired = rows.map((row) => ({ ...row, fired: true }))
+      fired.forEach((row) => tx.put(Timers, row))
+      return toResponse(fired)
+    }
+  )
 
-const due = (reader: Reader, request: ListDueTimersRequest, nowMs: bigint) =>
-  reader.select(Timers, "where fired = 0 and fire_at_ms <= ? order by fire_at_ms limit ?", [
+const due = (select: Reader["select"], request: ListDueTimersRequest, nowMs: bigint) =>
+  select(Timers, "where fired = 0 and fire_at_ms <= ? order by fire_at_ms limit ?", [
     nowOr(request.nowMs, nowMs),
     limitOf(request.limit, 200)
   ])

@@ -39,6 +39,8 @@ export interface Transaction extends Reader {
   /** The store's clock, the same for every call of a batch. Milliseconds since the epoch. */
   readonly nowMs: bigint
   readonly newId: () => string
+  /** As `select`, for a claim: passes over rows that another server is at work on, instead of waiting for it. */
+  readonly selectFree: Reader["select"]
   readonly put: <T extends Table>(table: T, row: Row<T>) => void
   readonly remove: <T extends Table>(table: T, key: Key<T>) => void
   readonly append: (draft: Draft) => void
@@ -59,7 +61,8 @@ export interface Driver {
   readonly select: (
     table: Table,
     clause: string,
-    parameters: ReadonlyArray<Value>
+    parameters: ReadonlyArray<Value>,
+    passOver?: boolean
   ) => Effect.Effect<ReadonlyArray<RawRow>, StoreError>
   readonly upsert: (table: Table, rows: ReadonlyArray<RawRow>) => Effect.Effect<void, StoreError>
   readonly remove: (table: Table, keys: ReadonlyArray<ReadonlyArray<Value>>) => Effect.Effect<void, StoreError>
@@ -230,11 +233,15 @@ class CallTransaction implements Transaction {
     clause: string,
     parameters: ReadonlyArray<Value>
   ): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
-    if (this.written.size > 0) {
-      return Effect.dieMessage("a call selects before it writes")
-    }
-    const rows = Effect.zipRight(this.batch.flush(), this.batch.driver.select(table, clause, parameters))
-    return rows as Effect.Effect<ReadonlyArray<Row<T>>, StoreError>
+    return this.selected(table, clause, parameters, false)
+  }
+
+  selectFree<T extends Table>(
+    table: T,
+    clause: string,
+    parameters: ReadonlyArray<Value>
+  ): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
+    return this.selected(table, clause, parameters, true)
   }
 
   put<T extends Table>(table: T, row: Row<T>): void {
@@ -258,6 +265,19 @@ class CallTransaction implements Transaction {
       }
     }
     this.batch.drafts.push(...this.drafts)
+  }
+
+  private selected<T extends Table>(
+    table: T,
+    clause: string,
+    parameters: ReadonlyArray<Value>,
+    passOver: boolean
+  ): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
+    if (this.written.size > 0) {
+      return Effect.dieMessage("a call selects before it writes")
+    }
+    const rows = Effect.zipRight(this.batch.flush(), this.batch.driver.select(table, clause, parameters, passOver))
+    return rows as Effect.Effect<ReadonlyArray<Row<T>>, StoreError>
   }
 
   private byKey(table: Table, key: RawRow): Effect.Effect<RawRow | undefined, StoreError> {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { TaskStatus } from "../../../gen/tape/v1/tape_pb.js"
 import type { StoreError } from "../../StoreError.js"
 import type { Value } from "../../store/Table.js"
-import type { Reader } from "../../store/Transaction.js"
+import type { Reader, Transaction } from "../../store/Transaction.js"
 import { type TaskRow, Tasks } from "../../store/tables.js"
 
 export interface Wanted {
@@ -43,12 +43,12 @@ export const due = Effect.fnUntraced(function* (
 })
 
 /** Claimed by somebody whose lease has run out, with attempts left. */
-export const silent = (reader: Reader, wanted: Wanted, dlqAfterN: number) =>
-  expired(reader, wanted, "attempts < ?", dlqAfterN)
+export const silent = (tx: Transaction, wanted: Wanted, dlqAfterN: number) =>
+  expired(tx, wanted, "attempts < ?", dlqAfterN)
 
 /** The same, with no attempt left. */
-export const abandoned = (reader: Reader, wanted: Wanted, dlqAfterN: number) =>
-  expired(reader, { ...wanted, limit: pageSize }, "attempts >= ?", dlqAfterN)
+export const abandoned = (tx: Transaction, wanted: Wanted, dlqAfterN: number) =>
+  expired(tx, { ...wanted, limit: pageSize }, "attempts >= ?", dlqAfterN)
 
 /** As many as fit into an answer, at least one: a claim whose answer is too large to arrive would only wear tasks out. */
 export const fitting = (rows: ReadonlyArray<TaskRow>): ReadonlyArray<TaskRow> => {
@@ -67,8 +67,9 @@ const largestAnswer = 1_300_000
 
 const sizeOf = (row: TaskRow): number => row.payloadJson.length + row.subject.length + row.lastError.length + 300
 
-const expired = (reader: Reader, wanted: Wanted, attempts: string, dlqAfterN: number) =>
-  reader.select(
+const expired = (tx: Transaction, wanted: Wanted, attempts: string, dlqAfterN: number) =>
+  // One that is just being completed elsewhere is not silent.
+  tx.selectFree(
     Tasks,
     `where reaction_id = ? ${inShard(wanted)} and status = ${TaskStatus.CLAIMED} and lease_expires_at_ms < ?
        and ${attempts} order by lease_expires_at_ms limit ?`,

@@ -88,12 +88,14 @@ export class PostgresBatch implements Driver {
   select(
     table: Table,
     clause: string,
-    parameters: ReadonlyArray<Value>
+    parameters: ReadonlyArray<Value>,
+    passOver = false
   ): Effect.Effect<ReadonlyArray<RawRow>, StoreError> {
     const { decode, select } = this.around.sqlOf(table)
     // Entries never change: there is nothing to guard.
     const isFixed = table === Journal
-    const query = command(select(isFixed ? clause : `${clause} for update`), parameters.map(encode))
+    const lock = isFixed ? "" : passOver ? " for update skip locked" : " for update"
+    const query = command(select(`${clause}${lock}`), parameters.map(encode))
     return Effect.flatMap(
       this.run(() => [...this.writes.splice(0), query]),
       (results) => {

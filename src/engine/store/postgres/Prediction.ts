@@ -101,6 +101,10 @@ class Guess implements Transaction {
     return Effect.succeed([])
   }
 
+  selectFree<T extends Table>(): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
+    return Effect.succeed([])
+  }
+
   put(): void {}
 
   remove(): void {}
