@@ -2,16 +2,16 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Client } from "effect-tape"
-import { EffectStatus, ObligationStatus, RunStatus } from "../../src/gen/tape/v1/tape_pb.js"
+import { EffectStatus, HandlerKind, ObligationStatus, RunStatus } from "effect-tape/proto"
 import { type Tape, type World, world } from "../conformance/Fixtures.js"
 import { temporaryDirectory } from "../support/Harness.js"
-import { serve } from "./TapeProcess.js"
+import { type Program, serve } from "./TapeProcess.js"
 
 /** One life of the server: the steps, then SIGKILL right after the last one is acknowledged. */
-const life = <A, E>(file: string, steps: (w: World) => Effect.Effect<A, E>) =>
+const life = <A, E>(file: string, steps: (w: World) => Effect.Effect<A, E>, program: Program = "tape serve") =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { kill, tape } = yield* serve(file)
+      const { kill, tape } = yield* serve(file, program)
       const answer = yield* steps(yield* Effect.provideService(world, Client.TapeClient, tape))
       yield* kill
       return answer
@@ -68,6 +68,22 @@ const calls: ReadonlyArray<
     "SetTimer",
     (tape, runId) => tape.setTimer({ runId, timerId: "t", fireAtMs: 5n, kind: "k", payloadJson: text }),
     (tape) => Effect.map(tape.listDueTimers({ nowMs: 5n }), ({ timers }) => timers[0])
+  ],
+  [
+    "WriteValue",
+    (tape) => tape.writeValue({ namespace: "n", key: "k", valueJson: text, ifVersion: -1n, writer: "é" }),
+    (tape) => Effect.map(tape.getValue({ namespace: "n", key: "k" }), ({ value }) => value)
+  ],
+  [
+    "AppendEvent",
+    (tape) =>
+      Effect.map(tape.appendEvent({ appName: "a", event: { id: "e", contentJson: text } }), ({ event }) => event),
+    (tape) => Effect.map(tape.getSession({ appName: "a" }), ({ session }) => session?.events[0])
+  ],
+  [
+    "RegisterReaction",
+    (tape) => tape.registerReaction({ subjectPattern: "/none", handlerKind: HandlerKind.TASK }),
+    (tape) => Effect.map(tape.listReactions({}), ({ reactions }) => reactions[0])
   ]
 ]
 
@@ -80,7 +96,7 @@ describe("a server that is killed", () => {
         const runId = yield* life(file, (w) => w.run("a", { sessionId: R }))
         const acknowledged: Array<unknown> = []
         for (const [nth, [name, call]] of calls.entries()) {
-          const answer = yield* life(file, (w) =>
+          const steps = (w: World) =>
             Effect.gen(function* () {
               for (const [before, [earlier, , look]] of calls.slice(0, nth).entries()) {
                 const seen = yield* look(w.tape, runId)
@@ -88,7 +104,7 @@ describe("a server that is killed", () => {
               }
               return yield* call(w.tape, runId)
             })
-          )
+          const answer = yield* life(file, steps, "lean")
           acknowledged.push(name === "BeginEffect" ? keyOf(answer) : answer)
         }
         yield* life(file, (w) => w.tape.awaitSignal({ runId, gateName: "cfo" }))
