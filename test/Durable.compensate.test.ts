@@ -14,7 +14,7 @@ const booking = (fails: (what: string) => boolean = () => false) => {
     output: Schema.Struct({ ref: Schema.String }),
     run: ({ what }) => Effect.succeed({ ref: `R-${what}` }),
     compensate: ({ what }, { ref }, call) =>
-      fails(what) ? Effect.fail(new Error(`${what} is gone`)) : Effect.sync(() => undone.push(`${ref} ${call.tool}`))
+      fails(what) ? Effect.fail(`${what} is gone`) : Effect.sync(() => undone.push(`${ref} ${call.tool}`))
   })
   return { tool, undone }
 }

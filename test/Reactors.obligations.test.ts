@@ -51,7 +51,7 @@ const undoer = (fails: (n: number) => boolean = () => false) => {
     Effect.suspend(() => {
       const n = numberOf(payload)
       order.push(n)
-      return fails(n) ? Effect.fail(new Error(`cannot undo ${n}`)) : Effect.succeed({ undone: n })
+      return fails(n) ? Effect.fail(`cannot undo ${n}`) : Effect.succeed({ undone: n })
     })
   return { order, options: { compensators: { undo }, claimer: "test", jitter: false } as const }
 }

@@ -118,7 +118,7 @@ describe("Reactors.timersOnce", () => {
       yield* set(runId, "remind", {})
       yield* set(runId, "gate_timeout", "rubbish")
       for (const exclusive of [false, true]) {
-        const failing = { exclusive, onTimer: () => Effect.fail(new Error("no mail today")) }
+        const failing = { exclusive, onTimer: () => Effect.fail("no mail today") }
         const reports = yield* Reactors.timersOnce(failing)
         assert.sameMembers(tags(reports), ["failed", "left"])
         assert.sameMembers(yield* due, ["remind/1", "gate_timeout/1"])

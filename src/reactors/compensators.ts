@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -97,16 +98,19 @@ const imported = (
   obligation: ObligationRecord
 ): Effect.Effect<unknown, unknown> =>
   Effect.gen(function* () {
-    const loaded: unknown = yield* Effect.tryPromise({ try: () => import(module), catch: (error) => error })
+    const loaded: unknown = yield* Effect.tryPromise({ try: () => import(module), catch: foreign })
     const found: unknown = typeof loaded === "object" && loaded !== null ? Reflect.get(loaded, name) : undefined
     if (typeof found !== "function") {
       return yield* new CannotCompensate({ reason: `${module} exports no function ${JSON.stringify(name)}` })
     }
     const answer: unknown = yield* Effect.try({
       try: (): unknown => found(payload, obligation),
-      catch: (error) => error
+      catch: foreign
     })
     // What a foreign module's Effect needs cannot be known; one that needs a service dies here and counts as failed.
     if (Effect.isEffect(answer)) return yield* answer as Effect.Effect<unknown, unknown>
-    return yield* Effect.tryPromise({ try: () => Promise.resolve(answer), catch: (error) => error })
+    return yield* Effect.tryPromise({ try: () => Promise.resolve(answer), catch: foreign })
   })
+
+const foreign = (error: unknown): Cause.UnknownException =>
+  new Cause.UnknownException(error, error instanceof Error ? error.message : String(error))

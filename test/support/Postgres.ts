@@ -7,7 +7,7 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { Context, Effect, Layer, Schedule, type Scope } from "effect"
+import { Cause, Context, Effect, Layer, Schedule, type Scope } from "effect"
 import { Engine, type StoreError } from "effect-tape/engine"
 import pg from "pg"
 
@@ -91,11 +91,11 @@ export const make = (options?: Options): Effect.Effect<Context.Tag.Service<Postg
             await client.end()
           }
         },
-        catch: (cause) => cause
+        catch: (cause) => new Cause.UnknownException(cause)
       }).pipe(
         Effect.retry({
           schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo("15 seconds")),
-          while: (cause) => !(cause instanceof pg.DatabaseError) || /^(08|57P)/.test(cause.code ?? "")
+          while: ({ cause }) => !(cause instanceof pg.DatabaseError) || /^(08|57P)/.test(cause.code ?? "")
         }),
         Effect.orDie
       )
