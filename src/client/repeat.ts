@@ -39,7 +39,8 @@ export const send = (
     )
   }
   if (transport.requestIds() === "none") return transport.unary(method, request, call)
-  const named = { ...call, metadata: { ...call.metadata, [requestIdKey]: crypto.randomUUID() } }
+  // A caller that names the call itself means to repeat it, perhaps in another life.
+  const named = { ...call, metadata: { [requestIdKey]: crypto.randomUUID(), ...call.metadata } }
   const attempt = (remaining: number) => transport.unary(method, request, { ...named, remaining })
   return Effect.catchTag(transport.unary(method, request, named), "Unavailable", (error) =>
     again(
