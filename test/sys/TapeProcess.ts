@@ -6,7 +6,7 @@ import { Data, Effect, Schedule } from "effect"
 import { Client } from "effect-tape"
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
-const lean = fileURLToPath(new URL("../../.build/test/fixtures/serve.js", import.meta.url))
+const lean = fileURLToPath(new URL("../../.build/serve.cjs", import.meta.url))
 
 /** The server did not come up. */
 export class NotServing extends Data.TaggedError("NotServing")<{ readonly output: string }> {
