@@ -79,7 +79,11 @@ describe("tape", () => {
   const mistakes: ReadonlyArray<readonly [args: ReadonlyArray<string>, code: number, says: RegExp]> = [
     [["serv"], 2, /serve/],
     [["serve", "--bogus"], 2, /unknown argument: '--bogus'/],
-    [["serve", "--listen", "here"], 2, /cannot listen on "here": it is neither host:port nor unix:path/],
+    [
+      ["serve", "--listen", "here", "--store", "memory:"],
+      2,
+      /cannot listen on "here": it is neither host:port nor unix:path/
+    ],
     [["serve", "--listen", "127.0.0.1:99999", "--store", "memory:"], 2, /neither host:port/],
     [["serve", "--store", "https://x"], 2, /https:\/\/ is not a scheme of tapes/],
     [["serve", "--store", "tape://x"], 2, /it names a server, and a store is needed/],
