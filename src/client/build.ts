@@ -9,6 +9,8 @@ import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { CallOptions, Client, ClientOptions } from "../Client.js"
 import * as Errors from "../Errors.js"
+import { spanOf } from "../observability/rpc.js"
+import { isTraced } from "../observability/tracing.js"
 import { settingsOf } from "./call.js"
 import { defaultRetry, send } from "./repeat.js"
 import { build } from "./shape.js"
@@ -35,19 +37,25 @@ const isStreaming = (method: DescMethod): method is DescMethodServerStreaming =>
 
 type Init = { readonly [field: string]: unknown }
 
-const unary =
-  (
-    transport: Transport,
-    method: DescMethodUnary,
-    timeout: number,
-    retry: Schedule.Schedule<unknown, Errors.Unavailable>
-  ) =>
-  (init: Init, options?: CallOptions): Effect.Effect<Message, Errors.TapeError> =>
+const unary = (
+  transport: Transport,
+  method: DescMethodUnary,
+  timeout: number,
+  retry: Schedule.Schedule<unknown, Errors.Unavailable>
+) => {
+  const call = (init: Init, options?: CallOptions): Effect.Effect<Message, Errors.TapeError> =>
     Effect.withFiberRuntime((fiber) =>
       prepared(fiber, method, init, options, timeout, Effect.fail, (request, call) =>
         send(transport, method, request, call, retry)
       )
     )
+  const inItsSpan = spanOf(method)
+  if (inItsSpan === undefined) return call
+  return (init: Init, options?: CallOptions): Effect.Effect<Message, Errors.TapeError> => {
+    const plain = call(init, options)
+    return Effect.withFiberRuntime((fiber) => (isTraced(fiber) ? inItsSpan(init, plain) : plain))
+  }
+}
 
 const streaming =
   (transport: Transport, method: DescMethodServerStreaming) =>

@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
+import { metadataOf } from "../observability/tracing.js"
 
 export interface Metadata {
   readonly [key: string]: string
@@ -41,8 +42,11 @@ export const settingsOf = (
       ? (fiber.getFiberRef(currentTimeout) ?? defaultTimeout)
       : Duration.toMillis(options.timeout)
   const ambient = fiber.getFiberRef(currentMetadata)
-  if (options?.metadata === undefined && ambient === noMetadata) return { metadata: noMetadata, timeout }
-  return checked({ ...ambient, ...options?.metadata }, timeout)
+  const trace = fiber.currentSpan === undefined ? undefined : metadataOf(fiber.currentSpan)
+  if (options?.metadata === undefined && ambient === noMetadata) return { metadata: trace ?? noMetadata, timeout }
+  const settings = checked({ ...ambient, ...options?.metadata }, timeout)
+  if (trace === undefined || typeof settings === "string" || "traceparent" in settings.metadata) return settings
+  return { metadata: { ...trace, ...settings.metadata }, timeout }
 }
 
 // ---- internal ----

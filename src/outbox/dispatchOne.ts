@@ -10,6 +10,7 @@ import * as Connectors from "../Connectors.js"
 import { Dispatched, Observed, type Protocol } from "../connectors/protocol.js"
 import type { TapeError } from "../Errors.js"
 import { type EffectRecord, EffectResolution, EffectStatus } from "../gen/tape/v1/tape_pb.js"
+import { inSpanOf } from "../observability/tracing.js"
 import { attempt as bounded, finishing } from "./finishing.js"
 import type { Outcome } from "./outcome.js"
 import * as Record from "./record.js"
@@ -63,8 +64,26 @@ const turn = Effect.fnUntraced(function* (key: EffectKey, settings: Settings) {
     return skipped(named, "contended", holder === "" ? "it is not due" : `${holder} has the claim`)
   }
   const claim: Record.Claim = { tape, row, claimer: settings.claimer, startedAt, ttl: settings.ttl }
-  return yield* claimed({ claim, before, connector: connector.value, settings, named })
+  return yield* spanned({ claim, before, connector: connector.value, settings, named })
 })
+
+const spanned = (turn: Turn): Effect.Effect<Outcome, TapeError> => {
+  const { connector, idempotencyKey, runId, tool } = turn.named
+  return Effect.annotateLogs(
+    inSpanOf(
+      claimed(turn),
+      "tape.dispatch_effect",
+      () => ({
+        "tape.run_id": runId,
+        "tape.effect_key": idempotencyKey,
+        "tape.connector": connector,
+        "tape.tool": tool
+      }),
+      (outcome) => ("error" in outcome ? outcome.error : undefined)
+    ),
+    { run_id: runId, effect_key: idempotencyKey }
+  )
+}
 
 interface Turn {
   readonly claim: Record.Claim
@@ -234,9 +253,7 @@ const owe = (turn: Turn, answer: Record.Answer) => {
   const kind = turn.settings.tools.get(turn.before.toolName)?.compensation?.kind
   if (kind === undefined) return Effect.void
   return Effect.catchAll(Record.compensation(turn.claim, kind, answer), (error) =>
-    Effect.logError(`the compensation "${kind}" of a confirmed effect is not registered: ${error.message}`).pipe(
-      Effect.annotateLogs({ run_id: turn.named.runId, idempotency_key: turn.named.idempotencyKey })
-    )
+    Effect.logError(`the compensation "${kind}" of a confirmed effect is not registered: ${error.message}`)
   )
 }
 

@@ -1,11 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import { dispatched } from "../observability/metrics.js"
 import { describe, type Outcome } from "./outcome.js"
-
-const dispatched = Metric.counter("tape.outbox.dispatched", {
-  description: "Turns of the outbox dispatcher, by outcome and connector.",
-  incremental: true
-})
 
 /** Counts every outcome, and logs an effect's outcome when it is another than the last time. */
 export class Reporter {
@@ -29,7 +25,7 @@ export class Reporter {
     else this.remember(key, line)
     return Effect.annotateLogs(write(outcome, `${outcome.tool}: ${line}`), {
       run_id: outcome.runId,
-      idempotency_key: outcome.idempotencyKey,
+      effect_key: outcome.idempotencyKey,
       connector: outcome.connector
     })
   }

@@ -1,19 +1,12 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import { tasks } from "../observability/metrics.js"
 import { describe, type Outcome } from "./outcome.js"
-
-const dispatched = Metric.counter("tape.reactions.dispatched", {
-  description: "Tasks of reactions, by outcome and reaction.",
-  incremental: true
-})
 
 /** Counts and logs an outcome. */
 export const report = (outcome: Outcome): Effect.Effect<void> =>
   Effect.zipRight(
-    Metric.update(
-      dispatched.pipe(Metric.tagged("outcome", outcome._tag), Metric.tagged("reaction", outcome.reaction)),
-      1
-    ),
+    Metric.update(tasks.pipe(Metric.tagged("outcome", outcome._tag), Metric.tagged("reaction", outcome.reaction)), 1),
     Effect.annotateLogs(write(outcome, describe(outcome)), {
       task_id: outcome.taskId,
       reaction_id: outcome.reactionId

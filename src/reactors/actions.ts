@@ -75,13 +75,11 @@ const signal = <R>(timer: TimerRecord, acting: Acting<R>): Action<R> =>
     const { gate, resolution } = fieldsOf(timer)
     if (typeof gate !== "string" || gate === "") return left(timer, "its payload names no gate")
     const overlay = typeof resolution === "object" && resolution !== null ? resolution : {}
-    const { accepted } = yield* acting.tape
-      .sendSignal({
-        runId: timer.runId,
-        gateName: gate,
-        resolutionJson: JSON.stringify({ timed_out: true, ...overlay })
-      })
-      .pipe(Effect.withSpan("tape.send_signal", { attributes: { "tape.run_id": timer.runId, "tape.gate": gate } }))
+    const { accepted } = yield* acting.tape.sendSignal({
+      runId: timer.runId,
+      gateName: gate,
+      resolutionJson: JSON.stringify({ timed_out: true, ...overlay })
+    })
     return yield* acknowledged(timer, acting, { ...namesOf(timer), _tag: "signalled", gate, accepted })
   })
 

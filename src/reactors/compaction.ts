@@ -13,8 +13,9 @@ import * as Schema from "effect/Schema"
 import { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
 import type { RunState } from "../gen/tape/v1/tape_pb.js"
+import { compacted } from "../observability/metrics.js"
 import { Resting } from "./resting.js"
-import { untroubled } from "./supervise.js"
+import { ticked, untroubled } from "./supervise.js"
 
 const runId = Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id"))
 
@@ -92,7 +93,7 @@ export const layerCompaction = (options: CompactionLoopOptions): Layer.Layer<nev
         fine: "runs are compacted again"
       }).pipe(
         Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced(options.interval ?? "1 minute"))),
-        Effect.annotateLogs({ module: "Reactors", fiber: "compaction" }),
+        Effect.annotateLogs({ module: "Reactors", fiber: "compaction", reactor: "compaction" }),
         Effect.forkScoped
       )
     )
@@ -101,11 +102,6 @@ export const layerCompaction = (options: CompactionLoopOptions): Layer.Layer<nev
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
-
-const compacted = Metric.counter("tape.reactors.compacted", {
-  description: "Runs that were to be compacted, by what became of them.",
-  incremental: true
-})
 
 const pass = (options: CompactionOptions, resting: Resting) =>
   Effect.gen(function* () {
@@ -128,7 +124,7 @@ const pass = (options: CompactionOptions, resting: Resting) =>
         Effect.tap((report) => options.onReport?.(report) ?? Effect.void)
       )
     )
-  }).pipe(Effect.withSpan("tape.reactors.compaction"))
+  }).pipe(ticked("compaction"))
 
 const keyOf = ({ runId }: RunState): string => runId
 

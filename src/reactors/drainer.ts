@@ -3,13 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { TapeError } from "../Errors.js"
 import type { ObligationRecord } from "../gen/tape/v1/tape_pb.js"
+import { obligations } from "../observability/metrics.js"
 import type { Drained } from "./drained.js"
 import type { Turn } from "./drainRun.js"
-
-const drained = Metric.counter("tape.reactors.obligations", {
-  description: "Obligations the drainer turned to, by what became of them.",
-  incremental: true
-})
 
 /** How often a run that owes nothing is looked at again, though the journal says nothing of it. */
 const lookAgain = 60_000
@@ -59,7 +55,7 @@ export class Drainer {
   }
 
   report(report: Drained): Effect.Effect<void> {
-    const count = Metric.update(Metric.tagged(drained, "outcome", report._tag), 1)
+    const count = Metric.update(Metric.tagged(obligations, "outcome", report._tag), 1)
     return Effect.zipRight(
       count,
       Effect.annotateLogs(this.say(report), {

@@ -4,12 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
 import type { EffectRecord } from "../gen/tape/v1/tape_pb.js"
+import { reconciled } from "../observability/metrics.js"
 import type { Reconciled } from "./reconciled.js"
-
-const reconciled = Metric.counter("tape.reactors.reconciled", {
-  description: "Effects the reconciler asked about, by what became of them.",
-  incremental: true
-})
 
 interface Open {
   readonly tries: number
@@ -48,7 +44,7 @@ export class Memory {
         this.open.delete(key)
       }
       yield* count
-      yield* Effect.annotateLogs(log, { run_id: row.runId, idempotency_key: row.idempotencyKey })
+      yield* Effect.annotateLogs(log, { run_id: row.runId, effect_key: row.idempotencyKey })
     })
   }
 

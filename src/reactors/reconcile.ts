@@ -16,7 +16,7 @@ import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { Memory } from "./memory.js"
 import type { Reconciled } from "./reconciled.js"
 import { type Settle, settle } from "./settle.js"
-import { recordLag } from "./supervise.js"
+import { recordLag, ticked } from "./supervise.js"
 
 /**
  * How UNKNOWN effects are settled.
@@ -118,7 +118,7 @@ export const layerReconcile = <
           onSuccess: () => memory.fine
         }),
         Effect.repeat(options.schedule ?? Schedule.spaced(options.interval ?? "2 seconds")),
-        Effect.annotateLogs({ module: "Reactors", fiber: "reconcile" }),
+        Effect.annotateLogs({ module: "Reactors", fiber: "reconcile", reactor: "reconcile" }),
         Effect.forkScoped
       )
     })
@@ -153,7 +153,7 @@ const pass = <const Tools extends ReadonlyArray<ToolLike>, const Names extends s
         ),
       { concurrency: Math.max(1, options.parallelism ?? 8) }
     )
-  })
+  }).pipe(ticked("reconcile"))
 
 const listed = Effect.fnUntraced(function* (
   tape: TapeClient["Type"],

@@ -18,7 +18,9 @@ import { RunError } from "../durable/errors.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { RunState } from "../gen/tape/v1/tape_pb.js"
-import { recordLag } from "./supervise.js"
+import { recovered } from "../observability/metrics.js"
+import { inSpanOf } from "../observability/tracing.js"
+import { recordLag, ticked } from "./supervise.js"
 
 const named = {
   runId: Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id")),
@@ -93,7 +95,7 @@ export const recoverOnce = <const Apps extends ReadonlyArray<AnyApp>>(
 ): Effect.Effect<ReadonlyArray<Recovered>, TapeError, TapeClient | AppContext<Apps[number]>> =>
   Effect.flatMap(abandoned(options), (found) =>
     Effect.forEach(found, ({ app, run }) => recover(options, app, run), { concurrency: parallelismOf(options) })
-  )
+  ).pipe(ticked("recover"))
 
 /**
  * Recovery as a supervised fiber of this layer's scope. Runs are driven beside the loop, so a long one holds up no other;
@@ -123,7 +125,7 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
             Effect.flatMap(recover(options, app, run), (report) => settled(resting, report))
           )
         }
-      })
+      }).pipe(ticked("recover"))
       return yield* pass.pipe(
         Effect.matchCauseEffect({
           onFailure: (cause) => {
@@ -138,7 +140,7 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
           }
         }),
         Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced("2 seconds"))),
-        Effect.annotateLogs({ module: "Reactors", fiber: "recover" }),
+        Effect.annotateLogs({ module: "Reactors", fiber: "recover", reactor: "recover" }),
         Effect.forkScoped
       )
     })
@@ -184,7 +186,7 @@ const recover = <R>(
   run: RunState
 ): Effect.Effect<Recovered, never, R | TapeClient> =>
   recoverRun(app, run.runId).pipe(
-    Effect.tap((report) => Metric.update(Metric.tagged(counted, "outcome", report._tag), 1)),
+    Effect.tap((report) => Metric.update(Metric.tagged(recovered, "outcome", report._tag), 1)),
     Effect.tap((report) => Effect.annotateLogs(told(report), { run_id: run.runId })),
     Effect.tap((report) => options.onReport?.(report) ?? Effect.void)
   )
@@ -195,14 +197,26 @@ const recover = <R>(
  * @internal
  */
 export const recoverRun = <R>(app: AnyApp<R>, runId: string): Effect.Effect<Recovered, never, R | TapeClient> =>
-  app.redrive(runId, { whenHeld: "fail" }).pipe(
-    Effect.exit,
-    Effect.flatMap((exit) =>
-      Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
-        ? Effect.interrupt
-        : Effect.succeed(reportOf(app.name, runId, exit))
-    )
+  inSpanOf(
+    app.redrive(runId, { whenHeld: "fail" }).pipe(
+      Effect.exit,
+      Effect.flatMap((exit) =>
+        Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
+          ? Effect.interrupt
+          : Effect.succeed(reportOf(app.name, runId, exit))
+      )
+    ),
+    "tape.redrive",
+    () => ({ "tape.run_id": runId, "tape.app_name": app.name }),
+    troubleOf
   )
+
+const troubleOf = (report: Recovered): string | undefined =>
+  report._tag === "failed" || report._tag === "crashed"
+    ? report.error
+    : report._tag === "stopped"
+      ? report.error.message
+      : undefined
 
 const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>): Recovered => {
   if (Exit.isSuccess(exit)) return { _tag: "finished", runId, app }
@@ -221,11 +235,6 @@ const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>)
       return { _tag: "stopped", runId, app, error }
   }
 }
-
-const counted = Metric.counter("tape.reactors.recovered", {
-  description: "Runs that recovery took up, by what became of them.",
-  incremental: true
-})
 
 const isRunError = Schema.is(RunError)
 

@@ -1,16 +1,32 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import { reactorLag, ticks } from "../observability/metrics.js"
+import { inSpan } from "../observability/tracing.js"
 
-const lag = Metric.gauge("tape.reactors.lag", {
-  description: "Milliseconds that the longest waiting piece of a reactor's work is overdue, at its last pass."
-})
+/** Counts a reactor's pass, names it in what it logs, and puts it into a span of its own, if somebody traces. */
+export const ticked =
+  (reactor: string) =>
+  <A, E, R>(pass: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    inSpan(pass, `tape.reactors.${reactor}`, () => ({ "tape.reactor": reactor })).pipe(
+      Effect.onExit((exit) =>
+        Metric.update(
+          ticks.pipe(
+            Metric.tagged("reactor", reactor),
+            Metric.tagged("outcome", Exit.isSuccess(exit) ? "done" : "failed")
+          ),
+          1
+        )
+      ),
+      Effect.annotateLogs("reactor", reactor)
+    )
 
 /** Tells how far behind a reactor is: the age of the oldest of these times. */
 export const recordLag = (reactor: string, dueAt: ReadonlyArray<bigint>): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const oldest = dueAt.reduce((oldest, due) => Math.min(oldest, Number(due)), now)
-    return Metric.set(Metric.tagged(lag, "reactor", reactor), now - oldest)
+    return Metric.set(Metric.tagged(reactorLag, "reactor", reactor), now - oldest)
   })
 
 /** One pass after another goes on through any trouble, which is said once, and said again when it is over. */

@@ -15,11 +15,12 @@ import type * as Connectors from "../Connectors.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { TimerRecord } from "../gen/tape/v1/tape_pb.js"
+import { timers as counted } from "../observability/metrics.js"
 import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { type Acting, act, type DueTimer } from "./actions.js"
 import type { Fired } from "./fired.js"
 import { Resting } from "./resting.js"
-import { recordLag, untroubled } from "./supervise.js"
+import { recordLag, ticked, untroubled } from "./supervise.js"
 
 /**
  * What is done about timers that are due.
@@ -110,7 +111,7 @@ export const timersOnce = <
     return yield* Effect.forEach(timers, (timer) => Effect.tap(act(timer, acting), reported(options, resting)), {
       concurrency: parallelismOf(options)
     })
-  }).pipe(Effect.withSpan("tape.reactors.timers"))
+  }).pipe(ticked("timers"))
 
 /**
  * How the timers' loop runs.
@@ -175,7 +176,7 @@ export const layerTimers = <
         )
         // More are due than are free: look again soon.
         return due.length > free ? 50 : undefined
-      }).pipe(Effect.withSpan("tape.reactors.timers"))
+      }).pipe(ticked("timers"))
       const turn = untroubled(pass, { trouble: "timers cannot be listed for now", fine: "timers are listed again" })
       const rest = (soon: number | undefined) =>
         Effect.flatMap(soon === undefined ? untilNext(tape, interval) : Effect.succeed(soon), Effect.sleep)
@@ -183,7 +184,7 @@ export const layerTimers = <
         options.schedule === undefined
           ? Effect.forever(Effect.flatMap(turn, rest))
           : Effect.asVoid(Effect.repeat(turn, options.schedule))
-      ).pipe(Effect.annotateLogs({ module: "Reactors", fiber: "timers" }), Effect.forkScoped)
+      ).pipe(Effect.annotateLogs({ module: "Reactors", fiber: "timers", reactor: "timers" }), Effect.forkScoped)
     })
   )
 
@@ -234,15 +235,10 @@ const actingOf = <
   return acting
 }
 
-const fired = Metric.counter("tape.reactors.timers", {
-  description: "Timers that were due, by what became of them.",
-  incremental: true
-})
-
 const reported = (options: TimersOptions, resting: Resting) => (report: Fired) =>
   Effect.gen(function* () {
     const key = JSON.stringify([report.runId, report.timerId])
-    yield* Metric.update(Metric.tagged(fired, "outcome", report._tag), 1)
+    yield* Metric.update(Metric.tagged(counted, "outcome", report._tag), 1)
     const names = { run_id: report.runId, timer_id: report.timerId, kind: report.kind }
     switch (report._tag) {
       case "waiting":

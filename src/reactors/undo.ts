@@ -12,6 +12,7 @@ import { Compensated } from "../connectors/protocol.js"
 import { NothingToUndo } from "../durable/compensate.js"
 import type { TapeError } from "../Errors.js"
 import { type ObligationRecord, ObligationStatus } from "../gen/tape/v1/tape_pb.js"
+import { inSpanOf } from "../observability/tracing.js"
 import { finishing } from "../outbox/finishing.js"
 import { CannotCompensate, type Undo } from "./compensators.js"
 import type { Drained } from "./drained.js"
@@ -35,9 +36,13 @@ export const undo = <R>(
     Effect.catchAll((error: TapeError) =>
       Effect.succeed<Drained>({ ...namesOf(row), _tag: "error", error: error.message })
     ),
-    Effect.withSpan("tape.compensate", {
-      attributes: { "tape.run_id": row.runId, "tape.effect_key": row.effectKey, "tape.kind": row.kind }
-    }),
+    (turn) =>
+      inSpanOf(
+        turn,
+        "tape.compensate",
+        () => ({ "tape.run_id": row.runId, "tape.effect_key": row.effectKey, "tape.kind": row.kind }),
+        (report) => ("error" in report ? report.error : undefined)
+      ),
     finishing(settings.grace, "a compensation in flight was recorded; its claim expires, then it is made again")
   )
 
