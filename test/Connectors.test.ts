@@ -286,6 +286,16 @@ describe("Connectors.make and layerRecord", () => {
     })
   )
 
+  it.scoped("two programs of one process have a connector of one name each, and neither sees the other's", () =>
+    Effect.gen(function* () {
+      const program = (greeting: string) =>
+        built("one", Layer.provide(Connectors.make("one", polite), Layer.succeed(Greeting, greeting)))
+      const [here, there] = yield* Effect.all([program("hello"), program("good day")])
+      assert.deepInclude(yield* here.dispatch(request), { response: "hello" })
+      assert.deepInclude(yield* there.dispatch(request), { response: "good day" })
+    })
+  )
+
   it.effect("two layers of one name are reported", () =>
     Effect.gen(function* () {
       const lines: Array<string> = []

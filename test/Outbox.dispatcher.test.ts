@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Schema, TestClock } from "effect"
+import { DateTime, Deferred, Effect, Fiber, Schema, TestClock } from "effect"
 import { TapeClient } from "../src/Client.js"
 import * as Connectors from "../src/Connectors.js"
 import * as Outbox from "../src/Outbox.js"
@@ -13,6 +13,7 @@ import {
   statusOf,
   tags,
   tape,
+  WireMoney,
   withBank
 } from "./Outbox.dispatcher.fixtures.js"
 import * as Bank from "./support/Bank.js"
@@ -175,6 +176,35 @@ describe("Outbox.dispatchOnce", () => {
       assert.deepInclude((yield* pass)[0], { _tag: "failed", attempts: 2, error: "connector raised: broken" })
       assert.strictEqual(yield* statusOf(intent), "FAILED")
     }).pipe(Effect.provide([tape, connector({ dispatch: () => Effect.die(new Error("broken")) })]))
+  )
+
+  it.scoped("a tool's own limits go before the dispatcher's: of attempts, and of one call's time", () =>
+    Effect.gen(function* () {
+      const tools = [{ ...WireMoney, maxAttempts: 1, dispatchTimeout: "2 seconds" }] as const
+      const hasty = { ...options, tools }
+      yield* intend("k1", idempotent)
+      const busy = connector({ dispatch: () => Effect.succeed({ _tag: "failed", error: "busy" }) })
+      assert.deepStrictEqual(tags(yield* Effect.provide(Outbox.dispatchOnce(hasty), busy)), ["failed"])
+      yield* intend("k2")
+      const asked = yield* Deferred.make<void>()
+      const silent = connector({ dispatch: () => Effect.zipRight(Deferred.succeed(asked, undefined), Effect.never) })
+      const pass = yield* Effect.fork(Effect.provide(Outbox.dispatchOnce(hasty), silent))
+      yield* Deferred.await(asked)
+      yield* TestClock.adjust("2 seconds")
+      assert.deepInclude((yield* Fiber.join(pass))[0], { _tag: "unknown", error: "no answer in time" })
+    }).pipe(Effect.provide(tape))
+  )
+
+  it.scoped("waits are spread by a fifth, so that effects which failed together do not come back together", () =>
+    Effect.gen(function* () {
+      yield* Effect.forEach(["k1", "k2", "k3", "k4", "k5", "k6"], (key) => intend(key))
+      const outcomes = yield* Outbox.dispatchOnce({ ...options, jitter: undefined })
+      const waits = outcomes.map((outcome) =>
+        outcome._tag === "retry-scheduled" ? DateTime.toEpochMillis(outcome.nextAt) : Number.NaN
+      )
+      waits.forEach((wait) => assert.isTrue(wait >= 800 && wait <= 1200, `${wait} ms`))
+      assert.isAbove(new Set(waits).size, 1)
+    }).pipe(Effect.provide([tape, connector({ dispatch: () => Effect.succeed({ _tag: "failed", error: "busy" }) })]))
   )
 
   it.scoped("an idempotent effect of unknown outcome is sent again only when asked to", () =>

@@ -1,10 +1,12 @@
 /** Tasks reach their handlers: slots, rate, debouncing, failures. */
+import { create } from "@bufbuild/protobuf"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Data, Effect, Fiber, Logger, Schema, TestClock } from "effect"
 import { TapeClient } from "../src/Client.js"
 import { Unavailable } from "../src/Errors.js"
-import { TaskStatus } from "../src/gen/tape/v1/tape_pb.js"
+import { TaskSchema, TaskStatus } from "../src/gen/tape/v1/tape_pb.js"
 import * as Reactions from "../src/Reactions.js"
+import { Leading } from "../src/reactions/debounce.js"
 import { idOf, options, statuses, tags, tape, tasks, tasksWhen, write } from "./Reactions.fixtures.js"
 
 const quiet = Logger.remove(Logger.defaultLogger)
@@ -179,6 +181,23 @@ describe("debounce", () => {
       assert.sameMembers(tags(outcomes), ["done", "debounced", "debounced"])
       assert.deepStrictEqual(seen, [1])
     }).pipe(Effect.provide(tape))
+  )
+
+  it.effect("remembers no subject for longer than its window", () =>
+    Effect.gen(function* () {
+      const leading = new Leading(1000)
+      const of = (subject: string) => ({
+        task: create(TaskSchema, { taskId: subject, subject }),
+        expiresAt: 0,
+        complete: Effect.never,
+        nack: () => Effect.never
+      })
+      yield* Effect.forEach(keys(100), (key) => leading.admit(of(key)), { discard: true })
+      assert.strictEqual(leading.size, 100)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(yield* leading.admit(of("late")))
+      assert.strictEqual(leading.size, 1)
+    })
   )
 
   it.live("a run that fails gives its window back, and its retry is not debounced", () =>

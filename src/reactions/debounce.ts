@@ -11,6 +11,11 @@ export class Leading {
 
   constructor(private readonly windowMs: number) {}
 
+  /** How many subjects are remembered. */
+  get size(): number {
+    return this.marks.size
+  }
+
   readonly admit = ({ task }: Claimed): Effect.Effect<boolean> =>
     Effect.map(Clock.currentTimeMillis, (now) => {
       for (const [subject, { at }] of this.marks) {
