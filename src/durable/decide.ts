@@ -90,7 +90,7 @@ const decided = Effect.fnUntraced(function* <A, I, IR, E, R>(
   }
   if (estimate !== undefined || cost !== undefined) yield* admitted(life, ordinal, estimate)
   if (life.mode === "finished") return yield* stop(life, new RunFinished({ runId, asked: name }))
-  const answer = yield* sealed(life, name, effect)
+  const answer = yield* Effect.annotateLogs(sealed(life, name, effect), "decision_index", ordinal)
   const responseJson = yield* writable(life, `${name}'s response`, response.encode(answer))
   const record = life.tape.recordDecision({
     runId,

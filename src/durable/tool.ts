@@ -46,6 +46,8 @@ export interface ToolOptions<I, IE, IR, A, AE, AR, E, EE, ER, R, RS, RC, RT> {
   readonly retry?: Schedule.Schedule<unknown, NoInfer<E>, RT> | undefined
   /** How long one attempt may take. One that takes longer counts as `AckLost`. Defaults to no limit. */
   readonly timeout?: Duration.DurationInput | undefined
+  /** The scope that the run must have been granted, or a call ends it with `ScopeDenied`. Defaults to none. */
+  readonly scope?: string | undefined
 }
 
 /**
@@ -165,27 +167,32 @@ export const tool = <
     })
 
   const perform = (life: Life, row: Row, input: I, rounds: number): Settled<A, E, R | RS | RT | AR | ER> =>
-    Effect.matchCauseEffect(sealed(life, name, attempts(row, life, input)), {
-      onSuccess: (done) => {
-        if (done._tag === "Done") return confirm(life, row, done.output)
-        if (row.status === EffectStatus.UNKNOWN) {
-          return rounds > 1
-            ? resolve(life, row, input, rounds - 1)
-            : Effect.fail(new EffectUnknown({ tool: name, idempotencyKey: row.key, reason: done.reason }))
-        }
-        return Effect.flatMap(
-          settle(life, row, { status: EffectStatus.UNKNOWN, errorJson: note(done.reason) }),
-          (settled) =>
-            settled.status === EffectStatus.UNKNOWN ? resolve(life, settled, input, rounds - 1) : answer(life, settled)
-        )
-      },
-      onFailure: (cause) =>
-        Option.match(Cause.failureOption(cause), {
-          onSome: (error) => refuse(life, row, error),
-          // A defect or an interruption says nothing about the effect: its row stays PENDING, as after a crash.
-          onNone: () => Effect.failCause(cause as Cause.Cause<never>)
-        })
-    })
+    Effect.matchCauseEffect(
+      Effect.annotateLogs(sealed(life, name, attempts(row, life, input)), "effect_key", row.key),
+      {
+        onSuccess: (done) => {
+          if (done._tag === "Done") return confirm(life, row, done.output)
+          if (row.status === EffectStatus.UNKNOWN) {
+            return rounds > 1
+              ? resolve(life, row, input, rounds - 1)
+              : Effect.fail(new EffectUnknown({ tool: name, idempotencyKey: row.key, reason: done.reason }))
+          }
+          return Effect.flatMap(
+            settle(life, row, { status: EffectStatus.UNKNOWN, errorJson: note(done.reason) }),
+            (settled) =>
+              settled.status === EffectStatus.UNKNOWN
+                ? resolve(life, settled, input, rounds - 1)
+                : answer(life, settled)
+          )
+        },
+        onFailure: (cause) =>
+          Option.match(Cause.failureOption(cause), {
+            onSome: (error) => refuse(life, row, error),
+            // A defect or an interruption says nothing about the effect: its row stays PENDING, as after a crash.
+            onNone: () => Effect.failCause(cause as Cause.Cause<never>)
+          })
+      }
+    )
 
   /** The body, under its retry policy; a lost answer is not a failure to retry. */
   const attempts = (row: Row, life: Life, input: I): Effect.Effect<Attempt<A>, E, R | RT> => {
@@ -220,14 +227,17 @@ export const tool = <
         )
       )
     )
-    const work = Effect.flatMap(begin(life, { place: at, tool: name, requestJson, semantics }), (row) => {
-      if (row.status === EffectStatus.CONFIRMED || row.status === EffectStatus.FAILED) return answer(life, row)
-      life.state.open.set(row.key, name)
-      if (row.status === EffectStatus.PENDING && (!row.former || options.statusCheck === undefined)) {
-        return perform(life, row, input, maxRounds)
+    const work = Effect.flatMap(
+      begin(life, { place: at, tool: name, requestJson, semantics, scope: options.scope }),
+      (row) => {
+        if (row.status === EffectStatus.CONFIRMED || row.status === EffectStatus.FAILED) return answer(life, row)
+        life.state.open.set(row.key, name)
+        if (row.status === EffectStatus.PENDING && (!row.former || options.statusCheck === undefined)) {
+          return perform(life, row, input, maxRounds)
+        }
+        return resolve(life, row, input, maxRounds)
       }
-      return resolve(life, row, input, maxRounds)
-    })
+    )
     return yield* at.lock === undefined ? work : at.lock.withPermits(1)(work)
   })
 

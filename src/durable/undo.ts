@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type ObligationRecord, ObligationStatus, type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import { inSpan } from "../observability/tracing.js"
 import { type Row, settleOpen } from "./act.js"
 import type { Compensator } from "./compensate.js"
 import { RunCancelled, RunCompensated } from "./errors.js"
@@ -83,7 +84,7 @@ export const finish = Effect.fnUntraced(function* <R>(
     // Newest first. One that waits for its next attempt, or that somebody else works at, holds back the older ones.
     const next = obligations[0]
     if (next === undefined) break
-    yield* attempt(life, next, compensatorOf(next.kind))
+    yield* Effect.annotateLogs(attempt(life, next, compensatorOf(next.kind)), "effect_key", next.effectKey)
   }
   const { obligations } = yield* ask(life, tape.listObligations({ runId }))
   const stuck = obligations.filter((obligation) => obligation.status === ObligationStatus.STUCK)
@@ -148,8 +149,14 @@ const tried = <R>(life: Life, obligation: ObligationRecord, compensator: Compens
     return Effect.fail(`no-compensator: no tool of app ${life.app} undoes ${JSON.stringify(obligation.kind)}`)
   }
   const limit = Duration.times(life.leaseTtl, 0.9)
-  return Effect.suspend(() => compensator(Json.parseOrText(obligation.payloadJson), obligation)).pipe(
-    Effect.timeoutFail({ duration: limit, onTimeout: () => `it took longer than ${Duration.format(limit)}` })
+  const { effectKey, kind, runId } = obligation
+  return inSpan(
+    Effect.suspend(() => compensator(Json.parseOrText(obligation.payloadJson), obligation)).pipe(
+      Effect.timeoutFail({ duration: limit, onTimeout: () => `it took longer than ${Duration.format(limit)}` })
+    ),
+    "tape.compensate",
+    () => ({ "tape.run_id": runId, "tape.effect_key": effectKey, "tape.kind": kind }),
+    "client"
   )
 }
 

@@ -11,6 +11,7 @@ import * as Random from "effect/Random"
 import type * as Redacted from "effect/Redacted"
 import { type ConfigOr, resolve } from "../connectors/options.js"
 import { clientOrFetch, isHttpUrl, plain, scrubber, sendable, waitOf } from "../internal/http.js"
+import { parentOf } from "../observability/tracing.js"
 import { type Entry, eventIdOf, toJson } from "./entry.js"
 import { Rejected, type SinkError, Undelivered } from "./errors.js"
 import { unwritable } from "./log.js"
@@ -134,7 +135,10 @@ const sender = (options: WebhookOptions, client: HttpClient.HttpClient, sign: Si
 
   const attempt = Effect.fnUntraced(function* (entry: Entry, body: string): Effect.fn.Return<void, SinkError> {
     const about = { sink: "webhook", eventId: eventIdOf(entry) }
-    const answer = yield* Effect.mapError(post(entry, body), (detail) => new Undelivered({ ...about, detail }))
+    const answer = yield* Effect.mapError(
+      inItsTrace(entry, post(entry, body)),
+      (detail) => new Undelivered({ ...about, detail })
+    )
     const { status } = answer
     if (status >= 200 && status < 300) return
     const text = scrub(answer.text.trim()).slice(0, excerpt)
@@ -163,6 +167,12 @@ const sender = (options: WebhookOptions, client: HttpClient.HttpClient, sign: Si
       onNone: () => Effect.fail(unwritable("webhook", entry)),
       onSome: (body) => again(entry, body, 1)
     })
+}
+
+/** The receiver gets the trace context that the entry was written in. */
+const inItsTrace = <A, E>(entry: Entry, post: Effect.Effect<A, E>): Effect.Effect<A, E> => {
+  const parent = parentOf(entry.traceId, entry.spanId)
+  return parent === undefined ? post : Effect.withParentSpan(post, parent)
 }
 
 /** Statuses that say nothing about the entry. */
