@@ -3,14 +3,11 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
-import { Chunk, Effect, Stream } from "effect"
+import { Effect } from "effect"
 import { TapeClient } from "effect-tape"
-import { EffectStatus, RunStatus } from "effect-tape/proto"
 import { migrations } from "../../src/engine/store/sqlite/migrations.js"
+import { first, rowsOf, serves } from "./earlierTapes.js"
 import { tapeAt } from "./ledgerFixtures.js"
-
-/** A tape that an engine of schema version 1 wrote. */
-const first = Fs.readFileSync(new URL("../fixtures/schema-1.sql", import.meta.url), "utf8")
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "tape-test-"))),
@@ -36,11 +33,14 @@ const schemaAfter = (steps: number) =>
     return schemaOf(db)
   })
 
-/** A tape as it was at a version, with what version 1 wrote. */
+/** A tape as it was at a version, with what that version and those before it wrote. */
 const tapeOf = (path: string, version: number): void =>
   withDatabase(path, (db) => {
     db.exec(first)
-    migrations.slice(1, version).forEach((step) => db.exec(step))
+    migrations.slice(1, version).forEach((step, index) => {
+      db.exec(step)
+      db.exec(rowsOf(index + 2))
+    })
     db.pragma(`user_version = ${version}`)
   })
 
@@ -61,35 +61,7 @@ describe("migrations", () => {
         const path = `${yield* folder}/tape.db`
         tapeOf(path, version)
         yield* Effect.gen(function* () {
-          const tape = yield* TapeClient
-          const invocation = { appName: "app", userId: "u", sessionId: "s" }
-          const { resumed, runId } = yield* tape.beginRun({ ...invocation, invocationId: "1" })
-          assert.isTrue(resumed)
-          const run = yield* tape.getRun({ runId })
-          assert.deepStrictEqual([run.scopes, run.labels], [["pay"], { a: "é" }])
-          assert.strictEqual(
-            (yield* tape.getDecision({ runId, decisionIndex: 0n })).decision?.responseJson,
-            '{"n":1.0}'
-          )
-          const done = yield* tape.beginEffect({ runId, toolName: "t", customKey: "e" })
-          assert.deepStrictEqual([done.status, done.responseJson], [EffectStatus.CONFIRMED, '"ok"'])
-          assert.strictEqual(
-            (yield* tape.listEffectsToDispatch({ connector: "bank", nowMs: 2_000_000_000_000n })).effects.length,
-            1
-          )
-          assert.strictEqual((yield* tape.listObligations({ runId })).obligations.length, 1)
-          assert.isTrue((yield* tape.awaitSignal({ runId, gateName: "g" })).delivered)
-          const before = yield* tape.subscribeEvents({}).pipe(Stream.take(10), Stream.runCollect)
-          assert.deepStrictEqual(
-            Chunk.toReadonlyArray(before).map(({ globalSeq }) => globalSeq),
-            Array.from({ length: 10 }, (_, index) => BigInt(index + 1))
-          )
-          // What later versions brought works beside it.
-          assert.strictEqual((yield* tape.writeValue({ namespace: "n", key: "k", valueJson: "1" })).version, 1n)
-          yield* tape.appendEvent({ ...invocation, event: { id: "1" } })
-          const { runId: other } = yield* tape.beginRun({ ...invocation, invocationId: "2" })
-          assert.strictEqual((yield* tape.getRun({ runId: other })).status, RunStatus.TERMINAL)
-          yield* tape.compactRun({ runId: other })
+          yield* serves(yield* TapeClient, version)
         }).pipe(Effect.provide(tapeAt(`sqlite:${path}`)))
         withDatabase(path, (db) => {
           assert.strictEqual(db.pragma("user_version", { simple: true }), migrations.length)

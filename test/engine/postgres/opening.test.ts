@@ -6,6 +6,7 @@ import { migrations } from "../../../src/engine/store/sqlite/migrations.js"
 import { sqlName, type Table } from "../../../src/engine/store/Table.js"
 import * as tables from "../../../src/engine/store/tables.js"
 import * as Postgres from "../../support/Postgres.js"
+import { rowsOf, serves } from "../earlierTapes.js"
 import { freshDatabase, openStore, openTape, rival } from "./fixtures.js"
 
 layer(Postgres.layer(), { excludeTestServices: true })("opening a database", (it) => {
@@ -56,23 +57,52 @@ layer(Postgres.layer(), { excludeTestServices: true })("opening a database", (it
     })
   )
 
-  it.scoped("from every earlier version of the schema", () =>
+  for (let version = 1; version < migrations.length; version++) {
+    it.scoped(`from version ${version}, by two servers at once: everything is there, and everything works`, () =>
+      Effect.gen(function* () {
+        const url = yield* freshDatabase
+        yield* writeTape(url, version)
+        const [one, other] = yield* Effect.all([openTape(url), openTape(url)], { concurrency: "unbounded" })
+        yield* serves(one, version)
+        const { value } = yield* other.getValue({ namespace: "n", key: "kept" })
+        assert.strictEqual(value?.valueJson, "3")
+        const newest = yield* freshDatabase
+        yield* openStore(newest)
+        assert.deepStrictEqual(yield* schemaOf(url), yield* schemaOf(newest))
+      })
+    )
+  }
+
+  it.scoped("a step that fails leaves the database as it was, and the next server carries on from there", () =>
     Effect.gen(function* () {
       const { query } = yield* Postgres.Postgres
-      const shape = (url: string) =>
-        query(
-          url,
-          `select table_name, column_name, data_type from information_schema.columns
-            where table_schema = current_schema() order by 1, 2`
-        )
-      const newest = yield* freshDatabase
-      yield* Effect.scoped(openStore(newest))
-      for (let version = 1; version < migrations.length; version++) {
-        const url = yield* freshDatabase
-        yield* openOld(url, version)
-        yield* Effect.scoped(openStore(url))
-        assert.deepStrictEqual(yield* shape(url), yield* shape(newest))
-      }
+      const url = yield* freshDatabase
+      yield* writeTape(url, 2)
+      yield* query(url, "create table tasks (id int)")
+      const before = yield* schemaOf(url)
+      const error = yield* Effect.flip(openStore(url))
+      assert.strictEqual(error.reason, "NotADatabase", error.message)
+      assert.deepStrictEqual(yield* schemaOf(url), before)
+      assert.deepStrictEqual(yield* query(url, "select version::int from tape_schema"), [{ version: 2 }])
+      yield* query(url, "drop table tasks")
+      yield* serves(yield* openTape(url), 2)
+    })
+  )
+
+  it.scoped("of a later version: refused, and nothing is touched", () =>
+    Effect.gen(function* () {
+      const { query } = yield* Postgres.Postgres
+      const url = yield* freshDatabase
+      yield* writeTape(url, 4)
+      const later = migrations.length + 1
+      yield* query(url, `update tape_schema set version = ${later}`)
+      const before = yield* schemaOf(url)
+      const error = yield* Effect.flip(openTape(url))
+      assert.strictEqual(error._tag, "StoreError")
+      assert.strictEqual(error.reason, "SchemaTooNew")
+      assert.match(error.message, new RegExp(`later version \\(schema ${later}, this one knows ${later - 1}\\)`))
+      assert.deepStrictEqual(yield* schemaOf(url), before)
+      assert.deepStrictEqual(yield* query(url, "select version::int from tape_schema"), [{ version: later }])
     })
   )
 
@@ -101,12 +131,6 @@ layer(Postgres.layer(), { excludeTestServices: true })("opening a database", (it
       return url
     })
 
-  refused(
-    "of a later version",
-    withSql("create table tape_schema (version bigint not null); insert into tape_schema values (9999)"),
-    "SchemaTooNew",
-    /later version/
-  )
   refused("of another program", withSql("create table runs (id int)"), "NotADatabase", /runs/)
   refused(
     "in another encoding than UTF-8",
@@ -187,14 +211,28 @@ layer(Postgres.layer(), { excludeTestServices: true })("opening a database", (it
   )
 })
 
-/** A database as an earlier version left it. */
-const openOld = (url: string, version: number) =>
+/** A database as an earlier version left it, with what that version and those before it wrote. */
+const writeTape = (url: string, version: number) =>
   Effect.gen(function* () {
     const { toPostgres } = yield* Effect.promise(() => import("../../../src/engine/store/postgres/migrations.js"))
     const { query } = yield* Postgres.Postgres
-    yield* query(url, migrations.slice(0, version).map(toPostgres).join("\n"))
+    const steps = migrations.slice(0, version).map((step, index) => `${toPostgres(step)}\n${rowsOf(index + 1)}`)
+    yield* query(url, steps.join("\n"))
     yield* query(url, `create table tape_schema (version bigint not null); insert into tape_schema values (${version})`)
   })
+
+/** Columns and indexes; the engine's own tables come in no particular order. */
+const schemaOf = (url: string) =>
+  Effect.flatMap(Postgres.Postgres, ({ query }) =>
+    query(
+      url,
+      `select table_name || '.' || column_name as name, data_type || coalesce(column_default, '') as what
+         from information_schema.columns where table_schema = current_schema() and table_name not like 'tape%'
+       union all
+       select indexname, indexdef from pg_indexes where schemaname = current_schema() and tablename not like 'tape%'
+       order by 1, 2`
+    )
+  )
 
 /** Accepts connections, and says nothing. */
 const silentPort = Effect.async<number>((resume) => {
