@@ -3,8 +3,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Tracer from "effect/Tracer"
 import type { Task } from "../gen/tape/v1/tape_pb.js"
+import { parentOf } from "../observability/tracing.js"
 import { attempt } from "../outbox/finishing.js"
 import { type Claimed, namesOf } from "./claim.js"
 import type { Unreadable } from "./events.js"
@@ -56,13 +56,14 @@ const handled = <R>(reaction: Reaction<R>, task: Task): Effect.Effect<Unreadable
   )
 
 /** The handler's span is a child of the call that caused the entry, when that had one. */
-const traced = <A, E, R>(task: Task, reaction: string, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  task.traceId === "" || task.parentSpanId === ""
+const traced = <A, E, R>(task: Task, reaction: string, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  const parent = parentOf(task.traceId, task.parentSpanId)
+  return parent === undefined
     ? handler
     : Effect.withSpan(handler, "tape.task", {
         captureStackTrace: false,
         kind: "consumer",
-        parent: Tracer.externalSpan({ traceId: task.traceId, spanId: task.parentSpanId, sampled: true }),
+        parent,
         attributes: {
           "tape.reaction": reaction,
           "tape.reaction_id": task.reactionId,
@@ -71,3 +72,4 @@ const traced = <A, E, R>(task: Task, reaction: string, handler: Effect.Effect<A,
           "tape.attempt": task.attempts
         }
       })
+}
