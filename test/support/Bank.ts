@@ -38,6 +38,8 @@ export interface Bank {
   readonly wires: (...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
   /** The faults of the next searches. */
   readonly search: (...faults: ReadonlyArray<Fault>) => Effect.Effect<void>
+  /** From now on every wire takes its time, in milliseconds: so long until it is booked, so long until the answer. */
+  readonly pace: (next: () => { readonly toBook: number; readonly toAnswer: number }) => Effect.Effect<void>
   /** The next wire that is booked, once for each. */
   readonly booked: Effect.Effect<Wire>
   /** Sends the answers kept back by `hold`. */
@@ -63,6 +65,7 @@ export const make: Effect.Effect<Bank, never, Scope.Scope> = Effect.gen(function
   let wireFaults: ReadonlyArray<Fault> = []
   let searchFaults: ReadonlyArray<Fault> = []
   let searches = 0
+  let pace: (() => { readonly toBook: number; readonly toAnswer: number }) | undefined
   const booked = yield* Queue.unbounded<Wire>()
 
   const book = (request: Http.IncomingMessage, body: string): Wire => {
@@ -96,8 +99,14 @@ export const make: Effect.Effect<Bank, never, Scope.Scope> = Effect.gen(function
         const wire = book(request, body)
         return held.push(() => json(response, accepted(wire)))
       }
-      default:
-        return json(response, accepted(book(request, body)))
+      default: {
+        if (pace === undefined) return json(response, accepted(book(request, body)))
+        const { toAnswer, toBook } = pace()
+        return setTimeout(() => {
+          const wire = book(request, body)
+          setTimeout(() => json(response, accepted(wire)), toAnswer)
+        }, toBook)
+      }
     }
   }
   const onSearch = (response: Http.ServerResponse, body: string) => {
@@ -158,6 +167,10 @@ export const make: Effect.Effect<Bank, never, Scope.Scope> = Effect.gen(function
     search: (...faults) =>
       Effect.sync(() => {
         searchFaults = faults
+      }),
+    pace: (next) =>
+      Effect.sync(() => {
+        pace = next
       }),
     booked: Queue.take(booked),
     release: Effect.sync(() => {

@@ -1,9 +1,9 @@
 /** A real `tape serve` in a process of its own, and its sudden death. */
-import { type ChildProcessByStdio, spawn } from "node:child_process"
-import type { Readable } from "node:stream"
+import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Data, Effect, Schedule } from "effect"
 import { Client } from "effect-tape"
+import { type Child, kill } from "./Program.js"
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
 const lean = fileURLToPath(new URL("../../.build/serve.cjs", import.meta.url))
@@ -14,18 +14,6 @@ export class NotServing extends Data.TaggedError("NotServing")<{ readonly output
     return `tape serve did not say where it listens: ${this.output}`
   }
 }
-
-type Child = ChildProcessByStdio<null, Readable, Readable>
-
-const gone = (child: Child): boolean => child.exitCode !== null || child.signalCode !== null
-
-/** Ends the process as a power cut would, and waits until it is gone. */
-const kill = (child: Child): Effect.Effect<void> =>
-  Effect.async((resume) => {
-    if (gone(child)) return resume(Effect.void)
-    child.once("exit", () => resume(Effect.void))
-    child.kill("SIGKILL")
-  })
 
 const ready = (child: Child): Effect.Effect<string, NotServing> =>
   Effect.async<string, NotServing>((resume) => {
