@@ -40,7 +40,7 @@ export {
   ToolMisconfigured
 } from "./durable/errors.js"
 export { Approval, type GateOptions, gate, sleep } from "./durable/gate.js"
-export { layerSettings, type RunSettings, Settings } from "./durable/lease.js"
+export { layerSettings, layerSettingsConfig, type RunSettings, Settings } from "./durable/lease.js"
 export { CurrentRun, Drift, type Life } from "./durable/run.js"
 export { type ToolOptions, tool } from "./durable/tool.js"
 export type {
@@ -48,6 +48,7 @@ export type {
   AnyTool,
   App,
   AppContext,
+  AppIdentity,
   Call,
   Compensable,
   ContextOf,

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { appendText } from "../internal/appendText.js"
 import { type ConfigOr, resolve } from "./options.js"
-import type { Compensated, Dispatched, Observed, Protocol, Request } from "./protocol.js"
+import type { Compensated, Dispatched, Obligation, Observed, Protocol, Request } from "./protocol.js"
 
 /**
  * Options of the log connector.
@@ -33,16 +33,22 @@ const protocol = (path: string, write: (kind: string, body: object) => Effect.Ef
       Effect.orElseSucceed(read(path), () => Option.none<string>()),
       (text) => seen(text, request)
     ),
-  compensate: ({ attempt, effectKey, kind, payload, runId }) =>
-    Effect.as(write("compensate", { run_id: runId, effect_key: effectKey, kind, attempt, payload }), {
-      _tag: "compensated",
-      response
-    } satisfies Compensated)
+  compensate: (obligation) => {
+    const { attempt, effectKey, kind, payload, runId } = obligation
+    const body = { ...belongingOf(obligation), run_id: runId, effect_key: effectKey, kind, attempt, payload }
+    return Effect.as(write("compensate", body), { _tag: "compensated", response } satisfies Compensated)
+  }
 })
 
 const response = { logged: true }
 
+const belongingOf = ({ app, tenantId }: Request | Obligation) => ({
+  ...(tenantId === "" ? {} : { tenant_id: tenantId }),
+  ...(app === "" ? {} : { app_name: app })
+})
+
 const bodyOf = (request: Request) => ({
+  ...belongingOf(request),
   run_id: request.runId,
   idempotency_key: request.idempotencyKey,
   tool: request.tool,

@@ -20,6 +20,13 @@ export const Semantics = Schema.Literal("idempotent", "non_idempotent", "observe
  */
 export type Semantics = typeof Semantics.Type
 
+const belonging = {
+  /** The app whose run it is part of. Empty when the tape does not know. */
+  app: Schema.optionalWith(Schema.String, { default: () => "" }),
+  /** The tenant whose run it is part of. Empty when the run was begun without one. */
+  tenantId: Schema.optionalWith(Schema.String, { default: () => "" })
+}
+
 /**
  * An effect as its connector sees it.
  *
@@ -27,6 +34,7 @@ export type Semantics = typeof Semantics.Type
  * @category models
  */
 export class Request extends Schema.Class<Request>("effect-tape/Connectors/Request")({
+  ...belonging,
   runId: Schema.String,
   idempotencyKey: Schema.String,
   tool: Schema.String,
@@ -47,6 +55,7 @@ export class Request extends Schema.Class<Request>("effect-tape/Connectors/Reque
  * @category models
  */
 export class Obligation extends Schema.Class<Obligation>("effect-tape/Connectors/Obligation")({
+  ...belonging,
   runId: Schema.String,
   /** The idempotency key of the effect to undo. */
   effectKey: Schema.String,

@@ -68,7 +68,9 @@ export interface Intent {
   readonly tool: string
   readonly requestJson: string
   readonly semantics: EffectSemantics
-  readonly outbox?: { readonly connector: string; readonly businessKey: string; readonly scope: string } | undefined
+  readonly outbox?: { readonly connector: string; readonly businessKey: string } | undefined
+  /** What the run must have been granted. */
+  readonly scope?: string | undefined
 }
 
 /** The state of an effect, as far as a call needs it. */
@@ -123,7 +125,7 @@ export const begin = (life: Life, intent: Intent): Effect.Effect<Row> =>
 const toJson = (text: string): string => JSON.stringify(text)
 
 const insert = (life: Life, intent: Intent): Effect.Effect<Row> => {
-  const { outbox, place } = intent
+  const { outbox, place, scope = "" } = intent
   const call = life.tape.beginEffect({
     runId: life.runId,
     decisionIndex: BigInt(place.decision),
@@ -135,14 +137,11 @@ const insert = (life: Life, intent: Intent): Effect.Effect<Row> => {
     dispatchMode: outbox === undefined ? EffectDispatchMode.INLINE : EffectDispatchMode.OUTBOX,
     connector: outbox?.connector ?? "",
     businessKey: outbox?.businessKey ?? "",
-    scope: outbox?.scope ?? ""
+    scope
   })
-  const allowed =
-    outbox === undefined
-      ? call
-      : Effect.catchTag(call, "PermissionDenied", ({ detail }) =>
-          stop(life, new ScopeDenied({ runId: life.runId, tool: intent.tool, scope: outbox.scope, detail }))
-        )
+  const allowed = Effect.catchTag(call, "PermissionDenied", ({ detail }) =>
+    stop(life, new ScopeDenied({ runId: life.runId, tool: intent.tool, scope, detail }))
+  )
   return Effect.map(
     ask(life, allowed),
     ({ errorJson, idempotencyKey, responseJson, seq, status }): Row => ({

@@ -14,7 +14,7 @@ import { RunRefused, ToolMisconfigured } from "./errors.js"
 import * as Json from "./json.js"
 import { cancel, redrive, start } from "./open.js"
 import type { CurrentRun } from "./run.js"
-import type { AnyTool, App, ContextOf, Outside, Unlisted, YieldContext, YieldError } from "./types.js"
+import type { AnyTool, App, AppIdentity, ContextOf, Outside, Unlisted, YieldContext, YieldError } from "./types.js"
 
 /**
  * The result of a run: what the `output` schema says, else what `run` gives.
@@ -104,6 +104,8 @@ export const app = <
      * with `BudgetExceeded`. Defaults to no limit.
      */
     readonly budget?: Budget | undefined
+    /** On whose behalf its runs act, where that is another than the process (`Identity`). */
+    readonly identity?: AppIdentity | undefined
     /** `"compensate"`: a typed failure undoes what was done before the run ends. Defaults to `"keep"`. */
     readonly onFailure?: "keep" | "compensate" | undefined
     readonly run: (input: I) => Effect.Effect<B, E, R> | Generator<Y, B, never>
@@ -130,6 +132,7 @@ export const app = <
         ? undefined
         : (Json.codec(Schema.Union(error, CallError)) as unknown as Json.Codec<Failed, XR>),
     budget: options.budget,
+    identity: options.identity,
     compensates: options.onFailure === "compensate",
     // The tools' own context is part of what the app needs.
     compensatorOf: compensatorsOf(tools) as (kind: string) => Compensator<Needs | TapeClient> | undefined,

@@ -11,6 +11,7 @@ import type { Compensator } from "./compensate.js"
 import { EffectFailed, EffectUnknown, GateTimedOut } from "./errors.js"
 import type * as Json from "./json.js"
 import type { CurrentRun } from "./run.js"
+import type { AppIdentity } from "./types.js"
 
 /** The failures that durable calls may add to a run's own. */
 export type CallError = EffectFailed | EffectUnknown | GateTimedOut
@@ -40,6 +41,7 @@ export interface Definition<I, A, E, R> {
   /** Absent: a failure is not journaled, and `start` takes a failed run up again. */
   readonly error: Json.Codec<E, R> | undefined
   readonly budget: Budget | undefined
+  readonly identity: AppIdentity | undefined
   /** Whether a typed failure undoes what was done. */
   readonly compensates: boolean
   readonly compensatorOf: (kind: string) => Compensator<R | TapeClient> | undefined

@@ -3,15 +3,17 @@
  *
  * @since 0.1.0
  */
-import { hostname } from "node:os"
-import { pid } from "node:process"
 import * as Clock from "effect/Clock"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import { parsed } from "../internal/config.js"
+import { processName, unique } from "../internal/processName.js"
 import { LeaseLost, type RunError, RunFinished, RunRefused } from "./errors.js"
 import { ended, isFinal, type Life, lost } from "./run.js"
 
@@ -22,7 +24,7 @@ import { ended, isFinal, type Life, lost } from "./run.js"
  * @category settings
  */
 export interface RunSettings {
-  /** Names this process in the lease. Defaults to `host:pid`. Each drive adds a random part of its own. */
+  /** Names this process in the lease. Defaults to `TAPE_LEASE_OWNER`, else `host:pid`. Each drive adds a random part. */
   readonly owner?: string | undefined
   /**
    * How long a run stays ours after the last sign of life. Renewed every third of it. Defaults to `TAPE_LEASE_MS`
@@ -49,6 +51,21 @@ export class Settings extends Context.Reference<Settings>()("effect-tape/Durable
  */
 export const layerSettings = (settings: RunSettings): Layer.Layer<never> => Layer.succeed(Settings, settings)
 
+/**
+ * {@link layerSettings}, with what is left out read from the environment now: a `TAPE_LEASE_MS` that is no number fails
+ * here, when the program starts, and not with its first run.
+ *
+ * @since 0.1.0
+ * @category settings
+ */
+export const layerSettingsConfig = (settings: RunSettings = {}): Layer.Layer<never, ConfigError.ConfigError> =>
+  Layer.effect(
+    Settings,
+    settings.leaseTtl === undefined
+      ? Effect.map(configuredTtl, (leaseTtl): RunSettings => ({ ...settings, leaseTtl }))
+      : Effect.succeed(settings)
+  )
+
 /** Settings as one drive uses them. The owner is new each time: two drives in one process are two owners. */
 export interface Lease {
   readonly owner: string
@@ -67,7 +84,7 @@ export const take = (app: string): Effect.Effect<Lease, RunRefused> =>
       return yield* new RunRefused({ app, reason: `a lease cannot last ${Duration.format(ttl)}` })
     }
     return {
-      owner: `${settings.owner ?? `${hostname()}:${pid}`}:${crypto.randomUUID().slice(0, 13)}`,
+      owner: settings.owner === undefined ? yield* processName("TAPE_LEASE_OWNER") : unique(settings.owner),
       ttl,
       patience: Duration.decode(settings.patience ?? "1 minute")
     }
@@ -141,8 +158,9 @@ const renew = (life: Life, lease: Lease) =>
       )
   })
 
-const configuredTtl = Config.integer("TAPE_LEASE_MS").pipe(
-  Config.withDescription("how long a run's lease lasts, in milliseconds"),
-  Config.withDefault(0),
-  Config.map((millis) => (millis > 0 ? Duration.millis(millis) : Duration.minutes(2)))
-)
+/** Only a positive number counts; zero and less stand for the default, as with the other SDKs. */
+const configuredTtl: Config.Config<Duration.Duration> = parsed("TAPE_LEASE_MS", Duration.minutes(2), (said) => {
+  const millis = /^[-+]?[0-9]+(\.[0-9]+)?$/.test(said) ? Number(said) : Number.NaN
+  if (!(millis <= Number.MAX_SAFE_INTEGER)) return Either.left("a number of milliseconds")
+  return Either.right(millis > 0 ? Duration.millis(millis) : Duration.minutes(2))
+})

@@ -15,6 +15,7 @@ import { type RunState, RunStateSchema, RunStatus } from "../gen/tape/v1/tape_pb
 import type { Definition } from "./definition.js"
 import { drive, finished, reported, undo } from "./drive.js"
 import { LeaseHeld, type RunError, RunParked, RunRefused, TapeTrouble } from "./errors.js"
+import { identityOf } from "./identity.js"
 import { isHeld, type Lease, take, ttlMillis } from "./lease.js"
 import { isFinal, type Life, make, waitingOut } from "./run.js"
 import type { RedriveOptions, RunIds } from "./types.js"
@@ -43,9 +44,7 @@ export const start = <I, A, E, R>(
         invocationId: ids.invocation,
         leaseOwner: lease.owner,
         leaseTtlMs: ttlMillis(lease),
-        scopes: [...(ids.scopes ?? [])],
-        labels: { ...ids.labels },
-        ...defined(ids.identity ?? {})
+        ...(yield* identityOf(ids, definition.identity))
       },
       { metadata: { "tape-lease": "if-free" } }
     )
@@ -53,7 +52,7 @@ export const start = <I, A, E, R>(
     const { runId } = opening
     const seize = Effect.zipRight(begun, tape.getRun({ runId }))
     const at: Attendance = { tape, lease, seize, inputJson, whenHeld: "join" }
-    return yield* opening.resumed
+    const attended = opening.resumed
       ? attend(definition, at, yield* look(tape, lease, runId))
       : // Nobody else knows of it yet.
         attend(
@@ -62,6 +61,13 @@ export const start = <I, A, E, R>(
           create(RunStateSchema, { runId, status: RunStatus.RUNNING, leaseOwner: lease.owner }),
           "first"
         )
+    return yield* Effect.annotateLogs(attended, {
+      app_name: app,
+      run_id: runId,
+      invocation_id: ids.invocation,
+      session_id: ids.session,
+      lease_owner: lease.owner
+    })
   })
 
 /** `App.cancel`. */
@@ -100,7 +106,13 @@ export const redrive = <I, A, E, R>(
       Effect.zipRight(tape.getRun({ runId }))
     )
     const { whenHeld = "join" } = options
-    return yield* attend(definition, { tape, lease, seize, inputJson: undefined, whenHeld }, run)
+    return yield* Effect.annotateLogs(attend(definition, { tape, lease, seize, inputJson: undefined, whenHeld }, run), {
+      app_name: app,
+      run_id: runId,
+      invocation_id: run.invocationId,
+      session_id: run.sessionId,
+      lease_owner: lease.owner
+    })
   })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -240,9 +252,3 @@ const alive = <I, A, E, R>(
     atGate: whenHeld === "fail" ? "leave" : "wait",
     mode
   })
-
-const defined = <T extends object>(fields: T): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
-  // Only undefined values are dropped, which is what the type says.
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    readonly [K in keyof T]?: Exclude<T[K], undefined>
-  }

@@ -152,27 +152,40 @@ export interface RunIds {
   readonly user: string
   readonly session: string
   readonly invocation: string
-  /** Kept with the run, never changed afterwards. Default to nothing. */
+  /** Kept with the run, beside those of the app and the process; never changed afterwards. */
   readonly labels?: { readonly [name: string]: string } | undefined
-  /** What the run's tools may ask for. Granted when the run begins, never changed. Defaults to none. */
+  /**
+   * What the run's tools may ask for. Granted when the run begins, never changed. Defaults to those of the app's
+   * `identity`, else those of the process (`Identity.layer`): none unless given.
+   */
   readonly scopes?: ReadonlyArray<string> | undefined
+  /** Part by part, this goes before the app's `identity` and that of the process. */
   readonly identity?: RunIdentity | undefined
 }
 
 /**
- * On whose behalf a run acts. Kept with the run for whoever reads the journal.
+ * On whose behalf a run acts. Kept with the run for whoever reads the journal; a part that is left out is the process's.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RunIdentity {
+  /** Defaults to the identity's of the process, else to its `Tenancy`'s. */
   readonly tenantId?: string | undefined
   readonly actor?: string | undefined
   readonly subject?: string | undefined
   readonly agentId?: string | undefined
-  readonly aiplexInstanceId?: string | undefined
-  readonly gatewayRoute?: string | undefined
+  readonly instance?: string | undefined
+  readonly route?: string | undefined
 }
+
+/**
+ * On whose behalf all runs of an app act, and what they may do.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppIdentity extends RunIdentity, Pick<RunIds, "labels" | "scopes"> {}
 
 /**
  * A durable program.

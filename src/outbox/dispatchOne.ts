@@ -11,6 +11,7 @@ import { Dispatched, Observed, type Protocol } from "../connectors/protocol.js"
 import type { TapeError } from "../Errors.js"
 import { type EffectRecord, EffectResolution, EffectStatus } from "../gen/tape/v1/tape_pb.js"
 import { inSpanOf } from "../observability/tracing.js"
+import type { Belonging } from "./belonging.js"
 import { attempt as bounded, finishing } from "./finishing.js"
 import type { Outcome } from "./outcome.js"
 import * as Record from "./record.js"
@@ -44,7 +45,12 @@ export const dispatchOne = (key: EffectKey, settings: Settings): Effect.Effect<O
 
 const turn = Effect.fnUntraced(function* (key: EffectKey, settings: Settings) {
   const tape = yield* TapeClient
-  const { effect: before } = yield* tape.getEffect({ runId: key.runId, idempotencyKey: key.idempotencyKey })
+  const { idempotencyKey, runId } = key
+  const [{ effect: before }, belonging] = yield* Effect.zip(
+    tape.getEffect({ runId, idempotencyKey }),
+    settings.belongings.of(tape, runId),
+    { concurrent: true }
+  )
   if (before === undefined) return skipped(unread(key), "gone", "no such effect")
   const named = namesOf(before)
   if (before.status !== EffectStatus.PENDING) return skipped(named, "settled", `it is ${EffectStatus[before.status]}`)
@@ -54,8 +60,8 @@ const turn = Effect.fnUntraced(function* (key: EffectKey, settings: Settings) {
   }
   const startedAt = yield* Clock.currentTimeMillis
   const { acquired, effect: row } = yield* tape.claimEffectDispatch({
-    runId: key.runId,
-    idempotencyKey: key.idempotencyKey,
+    runId,
+    idempotencyKey,
     claimer: settings.claimer,
     leaseTtlMs: BigInt(Math.round(settings.ttl))
   })
@@ -64,7 +70,7 @@ const turn = Effect.fnUntraced(function* (key: EffectKey, settings: Settings) {
     return skipped(named, "contended", holder === "" ? "it is not due" : `${holder} has the claim`)
   }
   const claim: Record.Claim = { tape, row, claimer: settings.claimer, startedAt, ttl: settings.ttl }
-  return yield* spanned({ claim, before, connector: connector.value, settings, named })
+  return yield* spanned({ claim, before, belonging, connector: connector.value, settings, named })
 })
 
 const spanned = (turn: Turn): Effect.Effect<Outcome, TapeError> => {
@@ -89,6 +95,7 @@ interface Turn {
   readonly claim: Record.Claim
   /** The row as it was right before the claim. */
   readonly before: EffectRecord
+  readonly belonging: Belonging
   readonly connector: Protocol
   readonly settings: Settings
   readonly named: Names
@@ -134,7 +141,7 @@ const accepted = Effect.fnUntraced(function* (turn: Turn, externalRef: string | 
 })
 
 const send = Effect.fnUntraced(function* (turn: Turn) {
-  const { before, claim, connector, settings } = turn
+  const { before, belonging, claim, connector, settings } = turn
   const elapsed = yield* Record.age(claim)
   if (elapsed >= claim.ttl / 2) {
     // The claim took long to come: what is left is not enough to send and record.
@@ -142,7 +149,7 @@ const send = Effect.fnUntraced(function* (turn: Turn) {
   }
   const own = settings.tools.get(before.toolName)?.dispatchTimeout ?? Duration.infinity
   const limit = Duration.min(Duration.millis(claim.ttl / 2 - elapsed), own)
-  const request = requestOf(before, before.dispatchAttempts + 1)
+  const request = requestOf(before, before.dispatchAttempts + 1, belonging)
   const call = yield* bounded(
     Effect.suspend(() => connector.dispatch(request)),
     limit
@@ -233,10 +240,10 @@ const settle = Effect.fnUntraced(function* (turn: Turn, observed: Observed) {
 })
 
 /** Asks the counterparty; at most a quarter of the claim's time, so that as much is left to send. */
-const look = Effect.fnUntraced(function* ({ before, claim, connector }: Turn) {
+const look = Effect.fnUntraced(function* ({ before, belonging, claim, connector }: Turn) {
   const { observe } = connector
   if (observe === undefined) return cannotTell("the connector cannot observe")
-  const request = requestOf(before, before.dispatchAttempts)
+  const request = requestOf(before, before.dispatchAttempts, belonging)
   const call = yield* bounded(
     Effect.suspend(() => observe(request)),
     Duration.millis(claim.ttl / 4)

@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Request, type Semantics } from "../connectors/protocol.js"
 import { type EffectRecord, EffectSemantics } from "../gen/tape/v1/tape_pb.js"
+import type { Belonging } from "./belonging.js"
 
 const decodeJson = Schema.decodeEither(Schema.parseJson())
 
@@ -23,8 +24,9 @@ export const semanticsOf = (row: EffectRecord): Semantics => {
 }
 
 /** The row as its connector sees it; `attempt` counts the one that is being made. */
-export const requestOf = (row: EffectRecord, attempt: number): Request =>
+export const requestOf = (row: EffectRecord, attempt: number, belonging: Belonging): Request =>
   new Request({
+    ...belonging,
     runId: row.runId,
     idempotencyKey: row.idempotencyKey,
     tool: row.toolName,

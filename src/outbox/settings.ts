@@ -1,9 +1,8 @@
-import * as Os from "node:os"
-// oxlint-disable-next-line no-restricted-imports -- the pid tells people which process holds a claim
-import { pid } from "node:process"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
+import { processName } from "../internal/processName.js"
+import { Belongings } from "./belonging.js"
 import type { Outcome } from "./outcome.js"
 import type { ToolLike } from "./ToolLike.js"
 
@@ -21,7 +20,7 @@ export interface DispatchOptions<
   readonly tools?: Tools | undefined
   /** More connectors to require, for effects that other programs recorded. */
   readonly connectors?: ReadonlyArray<Names> | undefined
-  /** The name claims are made under. Defaults to `host:pid:random`. */
+  /** The name claims are made under. Defaults to `TAPE_DISPATCH_CLAIMER`, else `host:pid`, with a random part. */
   readonly claimer?: string | undefined
   /** How long a claim lasts. Defaults to 60 seconds; less than 5 seconds counts as 5. */
   readonly claimTtl?: Duration.DurationInput | undefined
@@ -51,6 +50,7 @@ export interface Settings {
   readonly tools: ReadonlyMap<string, ToolLike>
   readonly names: ReadonlySet<string>
   readonly claimer: string
+  readonly belongings: Belongings
   readonly ttl: number
   readonly parallelism: number
   readonly maxAttempts: number
@@ -62,7 +62,7 @@ export interface Settings {
 }
 
 export const resolve = (options: DispatchOptions): Effect.Effect<Settings> =>
-  Effect.map(options.claimer === undefined ? claimerOfProcess : Effect.succeed(options.claimer), (claimer) => {
+  Effect.map(claimerOf(options), (claimer) => {
     const ttl = Duration.toMillis(options.claimTtl ?? "60 seconds")
     const tools = options.tools ?? []
     return {
@@ -72,6 +72,7 @@ export const resolve = (options: DispatchOptions): Effect.Effect<Settings> =>
         ...(options.connectors ?? [])
       ]),
       claimer,
+      belongings: new Belongings(),
       ttl: Math.max(ttl, options.allowShortClaims === true ? 1 : 5000),
       parallelism: Math.max(1, options.parallelism ?? 8),
       maxAttempts: Math.max(1, options.maxAttempts ?? 5),
@@ -83,10 +84,8 @@ export const resolve = (options: DispatchOptions): Effect.Effect<Settings> =>
     }
   })
 
-const claimerOfProcess = Effect.map(
-  Random.nextIntBetween(0, 0x1_0000_0000),
-  (random) => `${Os.hostname()}:${pid}:${random.toString(16).padStart(8, "0")}`
-)
+const claimerOf = ({ claimer }: DispatchOptions): Effect.Effect<string> =>
+  claimer === undefined ? processName("TAPE_DISPATCH_CLAIMER") : Effect.succeed(claimer)
 
 /** The wait after the nth failure: 1, 2, 4 … 60 seconds, in milliseconds. */
 export const backOff = (failures: number, jitter: boolean): Effect.Effect<number> => {

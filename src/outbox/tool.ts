@@ -46,8 +46,10 @@ export interface ToolOptions<C extends string, I, IE, IR, A, AE, AR, E, EE, ER, 
    * run, with the call's envelope as context and `Durable.Approval` as its answer. A refusal is `EffectFailed`.
    */
   readonly humanGate?: boolean | undefined
-  /** The scope that the run must have been granted. Defaults to none. */
+  /** The scope that the run must have been granted, or a call ends it with `ScopeDenied`. Defaults to none. */
   readonly scope?: string | undefined
+  /** Lets this tool pass `toolWith({ requireScope: true })` without a scope. Defaults to `false`. */
+  readonly unsafeWithoutScope?: boolean | undefined
   /** `true`: a call gives the output, when it is there. Defaults to `false`: it gives a `Pending` at once. */
   readonly waitForResult?: W | undefined
   /**
@@ -164,7 +166,7 @@ export const tool = <
   // The guard lets S through, or refuses to compile with a sentence in its place.
   const semantics = options.semantics as Semantics
   checked(name, semantics, options)
-  const { connector, dispatchTimeout, humanGate = false, scope = "", waitForResult, waitTimeout } = options
+  const { connector, dispatchTimeout, humanGate = false, scope, waitForResult, waitTimeout } = options
   const codecs = {
     input: Json.codec(options.input),
     output: Json.codec(options.output),
@@ -202,7 +204,8 @@ export const tool = <
       tool: name,
       requestJson,
       semantics: semantics === "non_idempotent" ? EffectSemantics.NON_IDEMPOTENT : EffectSemantics.IDEMPOTENT,
-      outbox: { connector, businessKey: intent.business_key ?? "", scope }
+      outbox: { connector, businessKey: intent.business_key ?? "" },
+      scope
     })
     const row: Row = yield* at.lock === undefined ? work : at.lock.withPermits(1)(work)
     const result = settled(life, name, row, codecs, waitTimeout)

@@ -1,11 +1,7 @@
-import * as Os from "node:os"
-// oxlint-disable-next-line no-restricted-imports -- the pid tells people which process holds a claim
-import { pid } from "node:process"
-import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import type { Task } from "../gen/tape/v1/tape_pb.js"
+import { processName } from "../internal/processName.js"
 import type { Outcome } from "./outcome.js"
 
 /**
@@ -38,7 +34,7 @@ export interface DispatchOptions<RP = never> {
   readonly register?: boolean | undefined
   /** What does `publish` reactions. Defaults to nothing: their tasks are left to a bridge elsewhere. */
   readonly publish?: ((publication: Publication) => Effect.Effect<unknown, unknown, RP>) | undefined
-  /** The name claims are made under. Defaults to `TAPE_DISPATCHER_OWNER`, else `host:pid:random`. */
+  /** The name claims are made under. Defaults to `TAPE_DISPATCHER_OWNER`, else `host:pid`, with a random part. */
   readonly owner?: string | undefined
   /**
    * How long a claim lasts. There is no renewing it, so a handler may take at most nine tenths of it; what is left is for
@@ -66,7 +62,7 @@ export interface Settings {
 }
 
 export const resolve = (options: DispatchOptions<unknown>): Effect.Effect<Settings> =>
-  Effect.map(options.owner === undefined ? ownerOfProcess : Effect.succeed(options.owner), (owner) => ({
+  Effect.map(ownerOf(options), (owner) => ({
     owner,
     leaseMs: Math.max(1, Duration.toMillis(options.lease ?? "60 seconds")),
     claimMax: Math.max(1, options.claimMax ?? 16),
@@ -75,9 +71,5 @@ export const resolve = (options: DispatchOptions<unknown>): Effect.Effect<Settin
     onOutcome: options.onOutcome ?? (() => Effect.void)
   }))
 
-const ownerOfProcess = Effect.orElse(Config.nonEmptyString("TAPE_DISPATCHER_OWNER"), () =>
-  Effect.map(
-    Random.nextIntBetween(0, 0x1_0000_0000),
-    (random) => `${Os.hostname()}:${pid}:${random.toString(16).padStart(8, "0")}`
-  )
-)
+const ownerOf = ({ owner }: DispatchOptions<unknown>): Effect.Effect<string> =>
+  owner === undefined ? processName("TAPE_DISPATCHER_OWNER") : Effect.succeed(owner)

@@ -8,6 +8,7 @@ import { type Compensator, compensatorsOf } from "../durable/compensate.js"
 import type { AnyApp, AnyTool, Compensable } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { ObligationRecord } from "../gen/tape/v1/tape_pb.js"
+import { belongingOf } from "../outbox/belonging.js"
 import { connectorOf } from "../outbox/dispatchOne.js"
 import { parsed } from "../outbox/rows.js"
 import type { ToolLike } from "../outbox/ToolLike.js"
@@ -76,6 +77,7 @@ export const finder = <R>({ apps = [], compensators = {}, modules = [], tools = 
       return `no-compensator: nothing undoes the kind ${JSON.stringify(kind)}${refused}${missing}`
     }
     const request = new Obligation({
+      ...(yield* belongingOf(tape, obligation.runId)),
       runId: obligation.runId,
       effectKey: obligation.effectKey,
       kind,

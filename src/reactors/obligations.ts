@@ -16,14 +16,14 @@ import type { Compensator } from "../durable/compensate.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { ObligationRecord, RunState } from "../gen/tape/v1/tape_pb.js"
-import { resolve } from "../outbox/settings.js"
+import { processName } from "../internal/processName.js"
 import type { ConnectorOf } from "../outbox/ToolLike.js"
 import { finder, type UndoableTool } from "./compensators.js"
 import type { Drained } from "./drained.js"
 import { Drainer } from "./drainer.js"
 import { drainRun } from "./drainRun.js"
 import { follow } from "./follow.js"
-import { recordLag, untroubled } from "./supervise.js"
+import { recordLag, ticked, untroubled } from "./supervise.js"
 
 /**
  * Which obligations are worked, and how they are undone.
@@ -60,7 +60,7 @@ export interface DrainOptions<
    * carried out. Defaults to `"owed"`.
    */
   readonly which?: "owed" | "all" | undefined
-  /** The name claims are made under. Defaults to `host:pid:random`. */
+  /** The name claims are made under. Defaults to `TAPE_CLAIMER`, else `host:pid`, with a random part. */
   readonly claimer?: string | undefined
   /** How long a claim lasts; a compensator has half of it. Defaults to 60 seconds; less than 1 second counts as 1. */
   readonly claimTtl?: Duration.DurationInput | undefined
@@ -170,7 +170,7 @@ export const layerObligations = <
       const tape = yield* TapeClient
       const drainer = new Drainer()
       const wake = yield* Queue.sliding<void>(1)
-      const named = Effect.annotateLogs({ module: "Reactors", fiber: "obligations" })
+      const named = Effect.annotateLogs({ module: "Reactors", fiber: "obligations", reactor: "obligations" })
       const turn = untroubled(pass(tape, options, drainer), {
         trouble: "obligations cannot be worked for now",
         fine: "obligations are worked again"
@@ -215,7 +215,7 @@ const pass = <
     const names = new Set((options.apps ?? []).map((app) => app.name))
     const drain = {
       tape,
-      claimer: (yield* resolve({ claimer: options.claimer })).claimer,
+      claimer: options.claimer ?? (yield* processName("TAPE_CLAIMER")),
       ttl: Math.max(1000, Math.round(Duration.toMillis(options.claimTtl ?? "60 seconds"))),
       jitter: options.jitter ?? true,
       grace: options.grace ?? "10 seconds",
@@ -237,7 +237,7 @@ const pass = <
       { concurrency: Math.max(1, options.parallelism ?? 8) }
     )
     return reports.flat()
-  }).pipe(Effect.withSpan("tape.reactors.obligations"))
+  }).pipe(ticked("obligations"))
 
 /** The list has no cursor, and most of what it holds may not be owed: it is asked for more until it is not full. */
 const unresolved = (

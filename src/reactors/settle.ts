@@ -7,6 +7,7 @@ import type { TapeClient } from "../Client.js"
 import { Observed } from "../connectors/protocol.js"
 import type { TapeError } from "../Errors.js"
 import { EffectDispatchMode, type EffectRecord, EffectResolution, EffectStatus } from "../gen/tape/v1/tape_pb.js"
+import { belongingOf } from "../outbox/belonging.js"
 import { connectorOf } from "../outbox/dispatchOne.js"
 import { attempt } from "../outbox/finishing.js"
 import { answerJson, parsed, requestOf, semanticsOf } from "../outbox/rows.js"
@@ -41,8 +42,9 @@ const look = Effect.fnUntraced(function* <R>(row: EffectRecord, settings: Settle
   if (Option.isNone(connector)) return cannotTell(`no connector "${row.connector}" is provided`)
   const { observe } = connector.value
   if (observe === undefined) return cannotTell("the connector cannot observe")
+  const request = requestOf(row, row.dispatchAttempts, yield* belongingOf(settings.tape, row.runId))
   const call = yield* attempt(
-    Effect.suspend(() => observe(requestOf(row, row.dispatchAttempts))),
+    Effect.suspend(() => observe(request)),
     settings.timeout
   )
   if ("raised" in call) return cannotTell(call.raised)
