@@ -1,0 +1,396 @@
+import { HttpClient, HttpClientResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Metric, Option, Stream, TestClock, type Tracer } from "effect"
+import {
+  Client,
+  Connectors,
+  Handlers,
+  Observability,
+  Outbox,
+  Reactions,
+  Reactors,
+  Sinks,
+  TapeClient
+} from "effect-tape"
+import { Engine } from "effect-tape/engine"
+import { EffectStatus, ObligationStatus, RunStatus } from "effect-tape/proto"
+import { GrpcServer } from "effect-tape/server"
+import { fakeTape } from "./client/fake.js"
+import { ids, signal, Tape, until, waitingAt } from "./Durable.fixtures.js"
+import { eventually } from "./engine/ledgerFixtures.js"
+import { bank, causeOf, collecting, doubtful, trips } from "./Observability.fixtures.js"
+
+const refused = Handlers.Refusal.unimplemented("not here")
+
+const sent = bank(Effect.succeed({ _tag: "confirmed" }))
+
+/** A run parks at its gate and its process dies; it is paid, taken up, and fails: everything is undone. */
+const life = (world: ReturnType<typeof trips>, resolution: { readonly paid: boolean }) =>
+  Effect.gen(function* () {
+    const first = yield* Effect.fork(world.app.start(ids("i"), "truck"))
+    const { runId } = yield* waitingAt("ok")
+    yield* Fiber.interrupt(first)
+    const outcomes = yield* Outbox.dispatchOnce({ tools: [world.Wire], jitter: false })
+    yield* signal(runId, "ok", resolution)
+    const recovered = yield* Reactors.recoverOnce({ apps: [world.app] })
+    return { runId, outcomes, recovered }
+  })
+
+describe("spans", () => {
+  it("TEN-04: are eleven", () => {
+    assert.deepStrictEqual(
+      [...Observability.spanNames],
+      [
+        "begin_run",
+        "resume_run",
+        "record_decision",
+        "begin_effect",
+        "complete_effect",
+        "reconcile_effect",
+        "dispatch_effect",
+        "compensate",
+        "redrive",
+        "await_signal",
+        "send_signal"
+      ].map((name) => `tape.${name}`)
+    )
+  })
+
+  it.effect("TEN-04: each begins and ends in a run's life, and says what it is about", () => {
+    const { layer, named, spans } = collecting()
+    return Effect.gen(function* () {
+      const world = trips({ undo: Effect.void })
+      const { recovered, runId } = yield* life(world, { paid: false })
+      assert.deepStrictEqual(recovered, [{ _tag: "failed", runId, app: "trips", error: "not paid" }])
+      yield* doubtful("doubt")
+      yield* Reactors.reconcileOnce({ tools: [world.Book] })
+
+      for (const name of Observability.spanNames) {
+        assert.isAbove(named(name).length, 0, name)
+        for (const span of named(name)) {
+          assert.strictEqual(span.status._tag, "Ended", name)
+          assert.strictEqual(span.kind, "client")
+          if (name !== "tape.redrive") assert.deepStrictEqual(causeOf(span), Option.none(), name)
+        }
+      }
+      const [redrive] = named("tape.redrive")
+      assert.include(JSON.stringify(redrive === undefined ? undefined : causeOf(redrive)), "not paid")
+      const about = (name: string) => Object.fromEntries(named(name)[0]?.attributes ?? [])
+      const key = `${runId}/decision-0/wire_money/0`
+      assert.deepInclude(about("tape.begin_run"), {
+        "tape.app_name": "trips",
+        "tape.run_id": runId,
+        "tape.resumed": false
+      })
+      assert.include(about("tape.record_decision"), {
+        "tape.run_id": runId,
+        "tape.decision_index": 0,
+        "tape.model": "m"
+      })
+      assert.deepStrictEqual(about("tape.dispatch_effect"), {
+        "tape.run_id": runId,
+        "tape.effect_key": key,
+        "tape.connector": "bank.wire",
+        "tape.tool": "wire_money"
+      })
+      assert.include(about("tape.compensate"), { "tape.run_id": runId })
+      assert.include(about("tape.await_signal"), { "tape.gate": "ok", "tape.delivered": false })
+      assert.isTrue(named("tape.begin_effect").some(({ attributes }) => attributes.get("tape.effect_key") === key))
+      // What polls and lists has no span.
+      assert.deepStrictEqual(
+        [...new Set(spans.map(({ name }) => name))].filter((name) => name.startsWith("tape.reactors.")).sort(),
+        ["tape.reactors.reconcile", "tape.reactors.recover"]
+      )
+      assert.isUndefined(spans.find(({ name }) => /list|claim|get/i.test(name)))
+    }).pipe(Effect.provide([Tape, sent, layer]))
+  })
+
+  it.effect("TEN-04: a hook sees begin and end of each, with the error of those that failed", () => {
+    const log: Array<string> = []
+    const hook: Observability.SpanHook = (name) => {
+      log.push(`${name} begins`)
+      return (error) => log.push(`${name} ends${error instanceof Error ? `: ${error.message}` : ""}`)
+    }
+    return Effect.gen(function* () {
+      const refusing = Client.fromHandlers(fakeTape({}))
+      const calls = {
+        begin_run: refusing.beginRun({}),
+        resume_run: refusing.resumeRun({}),
+        record_decision: refusing.recordDecision({}),
+        begin_effect: refusing.beginEffect({}),
+        complete_effect: refusing.completeEffect({}),
+        reconcile_effect: refusing.reconcileEffect({}),
+        await_signal: refusing.awaitSignal({}),
+        send_signal: refusing.sendSignal({})
+      }
+      for (const [name, call] of Object.entries(calls)) {
+        log.length = 0
+        const error = yield* Effect.flip<unknown, { readonly message: string }, never>(call)
+        assert.deepStrictEqual(log, [`tape.${name} begins`, `tape.${name} ends: ${error.message}`])
+      }
+      log.length = 0
+      yield* life(trips({ undo: Effect.fail("the truck left") }), { paid: false }).pipe(
+        Effect.fork,
+        Effect.zipRight(
+          until(
+            Effect.sync(() =>
+              log.some((line) => line.startsWith("tape.compensate ends")) ? Option.some(0) : Option.none()
+            )
+          )
+        )
+      )
+      assert.include(log, "tape.dispatch_effect ends: no funds")
+    }).pipe(
+      Effect.provide([
+        Tape,
+        bank(Effect.succeed({ _tag: "failed", error: "no funds", final: true })),
+        Observability.onSpan(hook)
+      ])
+    )
+  })
+
+  it.effect("a hook that throws breaks nothing", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      assert.notStrictEqual((yield* tape.beginRun({ appName: "a", invocationId: "i" })).runId, "")
+    }).pipe(
+      Effect.provide([
+        Tape,
+        Observability.onSpan(() => {
+          throw new Error("no")
+        })
+      ])
+    )
+  )
+
+  it.effect("are not opened when nobody traces, or when tracing is switched off", () => {
+    const seen: Array<Option.Option<Tracer.AnySpan>> = []
+    const { layer, spans } = collecting()
+    const tape = Client.fromHandlers(
+      fakeTape({
+        beginRun: () =>
+          Effect.flatMap(Effect.option(Effect.currentSpan), (span) => {
+            seen.push(span)
+            return refused
+          })
+      })
+    )
+    const call = Effect.ignore(tape.beginRun({}))
+    return Effect.gen(function* () {
+      yield* call
+      assert.deepStrictEqual(seen, [Option.none()])
+      yield* Effect.provide(Effect.withTracerEnabled(call, false), layer)
+      assert.deepStrictEqual(spans, [])
+      yield* Effect.provide(call, layer)
+      assert.deepStrictEqual(
+        spans.map(({ name }) => name),
+        ["tape.begin_run"]
+      )
+    })
+  })
+})
+
+const inProcess = Tape
+const overGrpc = Layer.unwrapScoped(
+  Effect.map(GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine }), ({ url }) =>
+    Client.layerGrpc({ url })
+  )
+).pipe(Layer.provide(Engine.layerUrl("memory:")))
+
+describe("trace context", () => {
+  for (const [way, tape] of [["in process", inProcess] as const, ["over gRPC", overGrpc] as const]) {
+    for (const tracer of ["a tracer", "none"] as const) {
+      it.live(
+        `RCT-26: one trace from a program's span to the entry, the task, its handler and what that calls (${way}, ${tracer})`,
+        () => {
+          const { layer, spans } = collecting()
+          return Effect.gen(function* () {
+            const tape = yield* TapeClient
+            const first = (subjectPattern: string) =>
+              Effect.flatten(Stream.runHead(tape.subscribeBySubject({ subjectPattern })))
+            const handled: Array<Tracer.Span> = []
+            const reaction = Reactions.on("answer", {
+              pattern: "/tape/effect/pending/**",
+              run: () =>
+                Effect.gen(function* () {
+                  handled.push(yield* Effect.currentSpan)
+                  yield* tape.beginRun({ appName: "answer", invocationId: "i" })
+                })
+            })
+            yield* Reactions.register([reaction], { app: "a" })
+            const { runId } = yield* tape.beginRun({ appName: "a", invocationId: "i" })
+            const begin = tape.beginEffect({ runId, toolName: "t" })
+            const outer = yield* Effect.withSpan(Effect.zipRight(begin, Effect.currentSpan), "mine")
+            const entry = yield* first("/tape/effect/pending/**")
+            const isTraced = tracer === "a tracer"
+            const call = spans.find(({ name }) => name === "tape.begin_effect")
+            assert.strictEqual(entry.traceId, outer.traceId)
+            assert.strictEqual(entry.spanId, isTraced ? call?.spanId : outer.spanId)
+            assert.strictEqual(entry.parentSpanId, isTraced ? outer.spanId : "")
+
+            const id = Reactions.idOf("a", "answer")
+            const [task] = yield* eventually(
+              Effect.map(tape.listTasks({ reactionId: id }), ({ tasks }) => tasks),
+              (tasks) => tasks.length > 0
+            )
+            assert.deepStrictEqual([task?.traceId, task?.parentSpanId], [entry.traceId, entry.spanId])
+
+            const outcomes = yield* Reactions.dispatchOnce([reaction], { app: "a", owner: "o" })
+            assert.deepStrictEqual(
+              outcomes.map(({ _tag }) => _tag),
+              ["done"]
+            )
+            const [span] = handled
+            assert.strictEqual(span?.name, "tape.task")
+            assert.strictEqual(span?.traceId, outer.traceId)
+            assert.deepStrictEqual(
+              Option.map(span?.parent ?? Option.none(), ({ spanId }) => spanId),
+              Option.some(entry.spanId)
+            )
+            const next = yield* first("/tape/run/running/answer/**")
+            assert.strictEqual(next.traceId, outer.traceId)
+            assert.strictEqual(isTraced ? next.parentSpanId : next.spanId, span?.spanId)
+          }).pipe(Effect.scoped, Effect.provide(isTracedBy(tracer, layer)), Effect.provide(tape))
+        }
+      )
+    }
+  }
+
+  it.effect("what a call says of its trace itself goes before; what is no trace is not told", () => {
+    const seen: Array<{ readonly [key: string]: string }> = []
+    const tape = Client.fromHandlers(
+      fakeTape({
+        getRun: (_, { metadata }) => {
+          seen.push(metadata)
+          return refused
+        }
+      })
+    )
+    const call = Effect.ignore(tape.getRun({ runId: "r" }))
+    const own = `00-${"a".repeat(32)}-${"b".repeat(16)}-00`
+    return Effect.gen(function* () {
+      const span = yield* Effect.withSpan(Effect.zipRight(call, Effect.currentSpan), "mine")
+      yield* call.pipe(Client.withMetadata({ Traceparent: own, tracestate: "v=1" }), Effect.withSpan("mine"))
+      yield* call.pipe(Effect.withSpan("not seen"), Effect.withTracerEnabled(false))
+      yield* Effect.withParentSpan(call, { ...span, traceId: "odd" })
+      const inner = yield* call.pipe(
+        Effect.withSpan("not seen"),
+        Effect.withTracerEnabled(false),
+        Effect.zipRight(Effect.currentSpan),
+        Effect.withSpan("seen")
+      )
+      assert.deepStrictEqual(seen, [
+        { traceparent: `00-${span.traceId}-${span.spanId}-01` },
+        { traceparent: own, tracestate: "v=1" },
+        {},
+        {},
+        { traceparent: `00-${inner.traceId}-${inner.spanId}-01` }
+      ])
+    })
+  })
+
+  it.effect("connectors and webhooks hand it on", () => {
+    const { layer, named } = collecting()
+    const received: Array<string> = []
+    const http = Layer.succeed(
+      HttpClient.HttpClient,
+      HttpClient.make((request) => {
+        received.push(request.headers["traceparent"] ?? "")
+        return Effect.succeed(HttpClientResponse.fromWeb(request, new Response("{}")))
+      })
+    )
+    return Effect.gen(function* () {
+      const world = trips({ undo: Effect.void })
+      yield* life(world, { paid: true })
+      const [dispatched] = named("tape.dispatch_effect")
+      assert.strictEqual(received[0]?.split("-")[1], dispatched?.traceId)
+      received.length = 0
+      yield* Effect.withSpan(
+        Effect.flatMap(TapeClient, (tape) => tape.beginRun({ appName: "told", invocationId: "i" })),
+        "mine"
+      )
+      yield* Sinks.relayOnce(
+        { name: "hook", pattern: "/tape/run/running/told/**" },
+        Sinks.webhook({ url: "http://x.test" })
+      )
+      assert.deepStrictEqual(
+        received.map((header) => header.split("-")[1]),
+        [named("mine")[0]?.traceId]
+      )
+    }).pipe(
+      Effect.provide(Connectors.http("bank.wire", { url: "http://bank.test" })),
+      Effect.provide([Tape, http, layer])
+    )
+  })
+})
+
+const isTracedBy = (tracer: "a tracer" | "none", layer: Layer.Layer<never>): Layer.Layer<never> =>
+  tracer === "none" ? Layer.empty : layer
+
+const gauge = (metric: Metric.Metric.Gauge<number>) => Effect.map(Metric.value(metric), ({ value }) => value)
+const count = (metric: Metric.Metric.Counter<number>, tags: { readonly [key: string]: string }) =>
+  Effect.map(
+    Metric.value(Object.entries(tags).reduce((tagged, [key, value]) => Metric.tagged(tagged, key, value), metric)),
+    (state) => state.count
+  )
+
+describe("metrics", () => {
+  it.effect("tell what a tape's runs, effects and obligations have come to", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const { metrics } = Observability
+      const dispatched = { outcome: "confirmed", connector: "bank.wire" }
+      const before = yield* Effect.all([
+        count(metrics.dispatched, dispatched),
+        count(metrics.recovered, { outcome: "finished" }),
+        count(metrics.ticks, { reactor: "recover", outcome: "done" })
+      ])
+      yield* life(trips({ undo: Effect.void }), { paid: true })
+      const after = yield* Effect.all([
+        count(metrics.dispatched, dispatched),
+        count(metrics.recovered, { outcome: "finished" }),
+        count(metrics.ticks, { reactor: "recover", outcome: "done" })
+      ])
+      assert.deepStrictEqual(
+        after.map((value, index) => value - (before[index] ?? 0)),
+        [1, 1, 1]
+      )
+
+      const runId = yield* doubtful("one")
+      yield* doubtful("two")
+      yield* tape.registerCompensation({ runId, effectKey: "e", kind: "k" })
+      const { seq } = yield* tape.registerCompensation({ runId, effectKey: "f", kind: "k" })
+      yield* tape.resolveObligation({ runId, obligationSeq: seq, status: ObligationStatus.STUCK })
+      const { runId: over } = yield* tape.beginRun({ appName: "over", invocationId: "i" })
+      yield* tape.endRun({ runId: over, status: RunStatus.STUCK })
+      yield* tape.beginEffect({ runId, toolName: "t", callIndex: 7, dispatchMode: 2, connector: "nobody" })
+      yield* TestClock.adjust("3 seconds")
+
+      const sampled = Effect.all({
+        running: gauge(metrics.runsRunning),
+        stuck: gauge(metrics.runsStuck),
+        unknown: gauge(metrics.effectsUnknown),
+        pending: gauge(Metric.tagged(metrics.obligationsUnresolved, "state", "pending")),
+        failed: gauge(Metric.tagged(metrics.obligationsUnresolved, "state", "stuck"))
+      })
+      yield* Layer.build(Observability.layerGauges({ interval: "10 seconds" }))
+      const settled = (expected: Effect.Effect.Success<typeof sampled>) =>
+        until(
+          Effect.map(sampled, (now) =>
+            JSON.stringify(now) === JSON.stringify(expected) ? Option.some(now) : Option.none()
+          )
+        )
+      // Of the trip one compensation is registered, and never owed: it was paid.
+      yield* settled({ running: 2, stuck: 1, unknown: 2, pending: 2, failed: 1 })
+      assert.isAtLeast(yield* gauge(metrics.outboxLag), 0)
+
+      const { effects } = yield* tape.listPendingEffects({ includeUnknown: true })
+      yield* Effect.forEach(effects, ({ idempotencyKey, runId }) =>
+        tape.reconcileEffect({ runId, idempotencyKey, resolvedStatus: EffectStatus.CONFIRMED })
+      )
+      yield* tape.endRun({ runId, status: RunStatus.TERMINAL })
+      yield* TestClock.adjust("10 seconds")
+      yield* settled({ running: 1, stuck: 1, unknown: 0, pending: 2, failed: 1 })
+    }).pipe(Effect.scoped, Effect.provide([Tape, sent]))
+  )
+})
