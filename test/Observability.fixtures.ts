@@ -1,7 +1,8 @@
 /** A tracer that keeps what it is told, and runs that have something to tell. */
-import { type Cause, Effect, Layer, Option, Schema, Tracer } from "effect"
-import { Connectors, Durable, Outbox, TapeClient } from "effect-tape"
+import { type Cause, Effect, Fiber, Layer, Option, Schema, Tracer } from "effect"
+import { Connectors, Durable, Outbox, Reactors, TapeClient } from "effect-tape"
 import { EffectStatus } from "effect-tape/proto"
+import { ids, signal, waitingAt } from "./Durable.fixtures.js"
 
 /** Effect's own spans, kept. */
 export const collecting = () => {
@@ -81,4 +82,16 @@ export const doubtful = (invocation: string) =>
     const { idempotencyKey } = yield* tape.beginEffect({ runId, toolName: "book", requestJson: '"truck"' })
     yield* tape.completeEffect({ runId, idempotencyKey, status: EffectStatus.UNKNOWN })
     return runId
+  })
+
+/** A run parks at its gate and its process dies; it is paid, taken up, and fails: everything is undone. */
+export const life = (world: ReturnType<typeof trips>, resolution: { readonly paid: boolean }) =>
+  Effect.gen(function* () {
+    const first = yield* Effect.fork(world.app.start(ids("i"), "truck"))
+    const { runId } = yield* waitingAt("ok")
+    yield* Fiber.interrupt(first)
+    const outcomes = yield* Outbox.dispatchOnce({ tools: [world.Wire], jitter: false })
+    yield* signal(runId, "ok", resolution)
+    const recovered = yield* Reactors.recoverOnce({ apps: [world.app] })
+    return { runId, outcomes, recovered }
   })

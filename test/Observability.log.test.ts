@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Console, Effect, FastCheck, Fiber, Layer, Logger, Redacted, Schema, TestClock } from "effect"
+import { Cause, type Console, Effect, FastCheck, Fiber, Layer, Logger, Redacted, Schema, TestClock } from "effect"
 import { Durable, Observability, Outbox, Reactors } from "effect-tape"
 import { ids, signal, Tape, waitingAt } from "./Durable.fixtures.js"
 import { bank, doubtful, trips } from "./Observability.fixtures.js"

@@ -1,40 +1,15 @@
-import { HttpClient, HttpClientResponse } from "@effect/platform"
+/** Spans and metrics; trace context and log lines have files of their own. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Metric, Option, Stream, TestClock, type Tracer } from "effect"
-import {
-  Client,
-  Connectors,
-  Handlers,
-  Observability,
-  Outbox,
-  Reactions,
-  Reactors,
-  Sinks,
-  TapeClient
-} from "effect-tape"
-import { Engine } from "effect-tape/engine"
-import { EffectStatus, ObligationStatus, RunStatus } from "effect-tape/proto"
-import { GrpcServer } from "effect-tape/server"
+import { Effect, Layer, Metric, Option, TestClock, type Tracer } from "effect"
+import { Client, Handlers, Observability, Reactors, TapeClient } from "effect-tape"
+import { EffectDispatchMode, EffectStatus, ObligationStatus, RunStatus } from "effect-tape/proto"
 import { fakeTape } from "./client/fake.js"
-import { ids, signal, Tape, until, waitingAt } from "./Durable.fixtures.js"
-import { eventually } from "./engine/ledgerFixtures.js"
-import { bank, causeOf, collecting, doubtful, trips } from "./Observability.fixtures.js"
+import { Tape, until } from "./Durable.fixtures.js"
+import { bank, causeOf, collecting, doubtful, life, trips } from "./Observability.fixtures.js"
 
 const refused = Handlers.Refusal.unimplemented("not here")
 
 const sent = bank(Effect.succeed({ _tag: "confirmed" }))
-
-/** A run parks at its gate and its process dies; it is paid, taken up, and fails: everything is undone. */
-const life = (world: ReturnType<typeof trips>, resolution: { readonly paid: boolean }) =>
-  Effect.gen(function* () {
-    const first = yield* Effect.fork(world.app.start(ids("i"), "truck"))
-    const { runId } = yield* waitingAt("ok")
-    yield* Fiber.interrupt(first)
-    const outcomes = yield* Outbox.dispatchOnce({ tools: [world.Wire], jitter: false })
-    yield* signal(runId, "ok", resolution)
-    const recovered = yield* Reactors.recoverOnce({ apps: [world.app] })
-    return { runId, outcomes, recovered }
-  })
 
 describe("spans", () => {
   it("TEN-04: are eleven", () => {
@@ -98,7 +73,7 @@ describe("spans", () => {
       assert.isTrue(named("tape.begin_effect").some(({ attributes }) => attributes.get("tape.effect_key") === key))
       // What polls and lists has no span.
       assert.deepStrictEqual(
-        [...new Set(spans.map(({ name }) => name))].filter((name) => name.startsWith("tape.reactors.")).sort(),
+        [...new Set(spans.map(({ name }) => name))].filter((name) => name.startsWith("tape.reactors.")).toSorted(),
         ["tape.reactors.reconcile", "tape.reactors.recover"]
       )
       assert.isUndefined(spans.find(({ name }) => /list|claim|get/i.test(name)))
@@ -190,143 +165,6 @@ describe("spans", () => {
   })
 })
 
-const inProcess = Tape
-const overGrpc = Layer.unwrapScoped(
-  Effect.map(GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine }), ({ url }) =>
-    Client.layerGrpc({ url })
-  )
-).pipe(Layer.provide(Engine.layerUrl("memory:")))
-
-describe("trace context", () => {
-  for (const [way, tape] of [["in process", inProcess] as const, ["over gRPC", overGrpc] as const]) {
-    for (const tracer of ["a tracer", "none"] as const) {
-      it.live(
-        `RCT-26: one trace from a program's span to the entry, the task, its handler and what that calls (${way}, ${tracer})`,
-        () => {
-          const { layer, spans } = collecting()
-          return Effect.gen(function* () {
-            const tape = yield* TapeClient
-            const first = (subjectPattern: string) =>
-              Effect.flatten(Stream.runHead(tape.subscribeBySubject({ subjectPattern })))
-            const handled: Array<Tracer.Span> = []
-            const reaction = Reactions.on("answer", {
-              pattern: "/tape/effect/pending/**",
-              run: () =>
-                Effect.gen(function* () {
-                  handled.push(yield* Effect.currentSpan)
-                  yield* tape.beginRun({ appName: "answer", invocationId: "i" })
-                })
-            })
-            yield* Reactions.register([reaction], { app: "a" })
-            const { runId } = yield* tape.beginRun({ appName: "a", invocationId: "i" })
-            const begin = tape.beginEffect({ runId, toolName: "t" })
-            const outer = yield* Effect.withSpan(Effect.zipRight(begin, Effect.currentSpan), "mine")
-            const entry = yield* first("/tape/effect/pending/**")
-            const isTraced = tracer === "a tracer"
-            const call = spans.find(({ name }) => name === "tape.begin_effect")
-            assert.strictEqual(entry.traceId, outer.traceId)
-            assert.strictEqual(entry.spanId, isTraced ? call?.spanId : outer.spanId)
-            assert.strictEqual(entry.parentSpanId, isTraced ? outer.spanId : "")
-
-            const id = Reactions.idOf("a", "answer")
-            const [task] = yield* eventually(
-              Effect.map(tape.listTasks({ reactionId: id }), ({ tasks }) => tasks),
-              (tasks) => tasks.length > 0
-            )
-            assert.deepStrictEqual([task?.traceId, task?.parentSpanId], [entry.traceId, entry.spanId])
-
-            const outcomes = yield* Reactions.dispatchOnce([reaction], { app: "a", owner: "o" })
-            assert.deepStrictEqual(
-              outcomes.map(({ _tag }) => _tag),
-              ["done"]
-            )
-            const [span] = handled
-            assert.strictEqual(span?.name, "tape.task")
-            assert.strictEqual(span?.traceId, outer.traceId)
-            assert.deepStrictEqual(
-              Option.map(span?.parent ?? Option.none(), ({ spanId }) => spanId),
-              Option.some(entry.spanId)
-            )
-            const next = yield* first("/tape/run/running/answer/**")
-            assert.strictEqual(next.traceId, outer.traceId)
-            assert.strictEqual(isTraced ? next.parentSpanId : next.spanId, span?.spanId)
-          }).pipe(Effect.scoped, Effect.provide(isTracedBy(tracer, layer)), Effect.provide(tape))
-        }
-      )
-    }
-  }
-
-  it.effect("what a call says of its trace itself goes before; what is no trace is not told", () => {
-    const seen: Array<{ readonly [key: string]: string }> = []
-    const tape = Client.fromHandlers(
-      fakeTape({
-        getRun: (_, { metadata }) => {
-          seen.push(metadata)
-          return refused
-        }
-      })
-    )
-    const call = Effect.ignore(tape.getRun({ runId: "r" }))
-    const own = `00-${"a".repeat(32)}-${"b".repeat(16)}-00`
-    return Effect.gen(function* () {
-      const span = yield* Effect.withSpan(Effect.zipRight(call, Effect.currentSpan), "mine")
-      yield* call.pipe(Client.withMetadata({ Traceparent: own, tracestate: "v=1" }), Effect.withSpan("mine"))
-      yield* call.pipe(Effect.withSpan("not seen"), Effect.withTracerEnabled(false))
-      yield* Effect.withParentSpan(call, { ...span, traceId: "odd" })
-      const inner = yield* call.pipe(
-        Effect.withSpan("not seen"),
-        Effect.withTracerEnabled(false),
-        Effect.zipRight(Effect.currentSpan),
-        Effect.withSpan("seen")
-      )
-      assert.deepStrictEqual(seen, [
-        { traceparent: `00-${span.traceId}-${span.spanId}-01` },
-        { traceparent: own, tracestate: "v=1" },
-        {},
-        {},
-        { traceparent: `00-${inner.traceId}-${inner.spanId}-01` }
-      ])
-    })
-  })
-
-  it.effect("connectors and webhooks hand it on", () => {
-    const { layer, named } = collecting()
-    const received: Array<string> = []
-    const http = Layer.succeed(
-      HttpClient.HttpClient,
-      HttpClient.make((request) => {
-        received.push(request.headers["traceparent"] ?? "")
-        return Effect.succeed(HttpClientResponse.fromWeb(request, new Response("{}")))
-      })
-    )
-    return Effect.gen(function* () {
-      const world = trips({ undo: Effect.void })
-      yield* life(world, { paid: true })
-      const [dispatched] = named("tape.dispatch_effect")
-      assert.strictEqual(received[0]?.split("-")[1], dispatched?.traceId)
-      received.length = 0
-      yield* Effect.withSpan(
-        Effect.flatMap(TapeClient, (tape) => tape.beginRun({ appName: "told", invocationId: "i" })),
-        "mine"
-      )
-      yield* Sinks.relayOnce(
-        { name: "hook", pattern: "/tape/run/running/told/**" },
-        Sinks.webhook({ url: "http://x.test" })
-      )
-      assert.deepStrictEqual(
-        received.map((header) => header.split("-")[1]),
-        [named("mine")[0]?.traceId]
-      )
-    }).pipe(
-      Effect.provide(Connectors.http("bank.wire", { url: "http://bank.test" })),
-      Effect.provide([Tape, http, layer])
-    )
-  })
-})
-
-const isTracedBy = (tracer: "a tracer" | "none", layer: Layer.Layer<never>): Layer.Layer<never> =>
-  tracer === "none" ? Layer.empty : layer
-
 const gauge = (metric: Metric.Metric.Gauge<number>) => Effect.map(Metric.value(metric), ({ value }) => value)
 const count = (metric: Metric.Metric.Counter<number>, tags: { readonly [key: string]: string }) =>
   Effect.map(
@@ -363,7 +201,13 @@ describe("metrics", () => {
       yield* tape.resolveObligation({ runId, obligationSeq: seq, status: ObligationStatus.STUCK })
       const { runId: over } = yield* tape.beginRun({ appName: "over", invocationId: "i" })
       yield* tape.endRun({ runId: over, status: RunStatus.STUCK })
-      yield* tape.beginEffect({ runId, toolName: "t", callIndex: 7, dispatchMode: 2, connector: "nobody" })
+      yield* tape.beginEffect({
+        runId,
+        toolName: "t",
+        callIndex: 7,
+        dispatchMode: EffectDispatchMode.OUTBOX,
+        connector: "nobody"
+      })
       yield* TestClock.adjust("3 seconds")
 
       const sampled = Effect.all({

@@ -43,18 +43,20 @@ const unary = (
   timeout: number,
   retry: Schedule.Schedule<unknown, Errors.Unavailable>
 ) => {
-  const call = (init: Init, options?: CallOptions): Effect.Effect<Message, Errors.TapeError> =>
-    Effect.withFiberRuntime((fiber) =>
-      prepared(fiber, method, init, options, timeout, Effect.fail, (request, call) =>
-        send(transport, method, request, call, retry)
-      )
+  const sent = (fiber: Fiber.RuntimeFiber<unknown, unknown>, init: Init, options: CallOptions | undefined) =>
+    prepared(fiber, method, init, options, timeout, Effect.fail, (request, call) =>
+      send(transport, method, request, call, retry)
     )
   const inItsSpan = spanOf(method)
-  if (inItsSpan === undefined) return call
-  return (init: Init, options?: CallOptions): Effect.Effect<Message, Errors.TapeError> => {
-    const plain = call(init, options)
-    return Effect.withFiberRuntime((fiber) => (isTraced(fiber) ? inItsSpan(init, plain) : plain))
-  }
+  return (init: Init, options?: CallOptions): Effect.Effect<Message, Errors.TapeError> =>
+    Effect.withFiberRuntime((fiber) =>
+      inItsSpan !== undefined && isTraced(fiber)
+        ? inItsSpan(
+            init,
+            Effect.withFiberRuntime((fiber) => sent(fiber, init, options))
+          )
+        : sent(fiber, init, options)
+    )
 }
 
 const streaming =
