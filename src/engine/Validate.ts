@@ -5,6 +5,7 @@ import type { DescMessage, Message } from "@bufbuild/protobuf"
 import { toBinary } from "@bufbuild/protobuf"
 import * as Effect from "effect/Effect"
 import { Refusal } from "../Handlers.js"
+import * as Keys from "./validate/keys.js"
 
 export interface Limits {
   /** The largest request, in bytes. */
@@ -14,16 +15,17 @@ export interface Limits {
 }
 
 /**
- * The check of one kind of request: refused are U+0000 in a string, an infinite number or NaN, and what is too large;
- * the sentence names the field. A limit above the ceiling becomes the ceiling.
+ * The check of one kind of request: refused are U+0000 in a string, an infinite number or NaN, a key that is too long,
+ * and what is too large; the sentence names the field. A limit above the ceiling becomes the ceiling.
  */
 export const make = (
   desc: DescMessage,
   limits: Limits
 ): (<M extends Message>(message: M) => Effect.Effect<M, Refusal>) => {
   const limit = desc.fields.find(({ localName }) => ceilinged.has(localName))?.localName
+  const problemTogether = Keys.together(desc)
   return (message) => {
-    const found = problem(desc, message)
+    const found = problem(desc, message) ?? problemTogether({ ...message })
     if (found !== undefined) {
       return Effect.fail(Refusal.invalid(found))
     }
@@ -58,7 +60,7 @@ const problem = (desc: DescMessage, message: object): string | undefined => {
   const values: { readonly [field: string]: unknown } = { ...message }
   for (const field of desc.fields) {
     const value = values[field.localName]
-    const found = problemOf(field.name, value)
+    const found = problemOf(field.name, value) ?? (typeof value === "string" ? Keys.problemOf(field, value) : undefined)
     if (found !== undefined) {
       return found
     }

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TapeClient } from "effect-tape"
 import { tapeAt } from "./ledgerFixtures.js"
+import * as LongKeys from "./longKeys.js"
 
 describe("the engine's limits", () => {
   it.effect("a request that is too large is refused with its size, one that just fits is not", () =>
@@ -13,6 +14,12 @@ describe("the engine's limits", () => {
       assert.match(error.message, /takes 100\d\d bytes, the limit is 10000 bytes/)
       assert.strictEqual((yield* write(4_900)).version, 1n)
     }).pipe(Effect.provide(tapeAt("memory:", { maxMessageBytes: 10_000 })))
+  )
+
+  it.effect("the longest keys work, longer ones are refused", () =>
+    Effect.flatMap(TapeClient, (tape) => Effect.zipRight(LongKeys.refused(tape), LongKeys.work(tape))).pipe(
+      Effect.provide(tapeAt("memory:"))
+    )
   )
 
   it.effect("a list answers no more than the ceiling, whatever is asked for", () =>

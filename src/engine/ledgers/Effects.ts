@@ -29,6 +29,7 @@ import type { StoreError } from "../StoreError.js"
 import * as Subject from "../Subject.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { EffectAliases, type EffectRow, Effects, type Run } from "../store/tables.js"
+import * as Keys from "../validate/keys.js"
 import { type Answer, limitOf, mergeSorted, requireOpen, requireRun } from "./common.js"
 import { scopesOf } from "./Runs.js"
 import { recall, recallBusinessKey, requireRetained } from "./retained.js"
@@ -57,6 +58,11 @@ export const begin = Effect.fnUntraced(function* (
     return Either.left(Refusal.denied(denied))
   }
   const idempotencyKey = keyOf(request)
+  if (Buffer.byteLength(idempotencyKey) > Keys.longest) {
+    return yield* Refusal.invalid(
+      `tool_name is too long: the key made of it would have more than ${Keys.longest} bytes`
+    )
+  }
   const existing = (yield* lookUp(tx, request.runId, idempotencyKey)) ?? (yield* lookUpBusinessKey(tx, intent))
   if (existing !== undefined) {
     return Either.right(toResponse(existing))

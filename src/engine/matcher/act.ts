@@ -107,13 +107,18 @@ const pending = (tx: Transaction, reaction: ReactionRow, entries: ReadonlyArray<
   const subjects = [...new Set(entries.map(({ subject }) => subject))]
   // Statements are prepared by their text: few lengths make few of them.
   const padded = Array.from({ length: 2 ** Math.ceil(Math.log2(subjects.length)) }, (_, index) => subjects[index] ?? "")
+  const any = padded.map(() => "?").join(", ")
   return tx.select(
     Tasks,
     `where reaction_id = ? and status = ${TaskStatus.PENDING} and created_at_ms > ?
-       and subject in (${padded.map(() => "?").join(", ")}) order by created_at_ms, first_global_seq`,
-    [reaction.reactionId, sinceMs, ...padded]
+       and substr(subject, 1, ${indexed}) in (${any}) and subject in (${any}) order by created_at_ms, first_global_seq`,
+    [reaction.reactionId, sinceMs, ...padded.map(beginningOf), ...padded]
   )
 }
+
+/** A subject may be longer than an index has room for: its beginning is looked up, in characters as SQL counts them. */
+const indexed = 256
+const beginningOf = (subject: string): string => Array.from(subject).slice(0, indexed).join("")
 
 const taskOf = (tx: Transaction, reaction: ReactionRow, entry: Entry): TaskRow => ({
   taskId: tx.newId(),

@@ -189,15 +189,14 @@ layer(Postgres.layer(), { excludeTestServices: true })("opening a database", (it
 
   it.scoped("a value that the database cannot index fails its own call, not those that share its transaction", () =>
     Effect.gen(function* () {
-      const tape = yield* openTape(yield* freshDatabase)
-      const { runId } = yield* tape.beginRun({ appName: "poison" })
+      const store = yield* openStore(yield* freshDatabase)
       const long = Array.from({ length: 400 }, () => crypto.randomUUID()).join("")
+      const alias = { idempotencyKey: "k", ownerRunId: "r" }
       const exits = yield* Effect.all(
         Array.from({ length: 12 }, (_, index) =>
           Effect.exit(
-            tape.beginEffect(
-              { runId, toolName: "t", customKey: index === 5 ? long : `key-${index}` },
-              { timeout: "3 seconds" }
+            store.write((tx) =>
+              Effect.sync(() => tx.put(tables.EffectAliases, { ...alias, runId: index === 5 ? long : `run-${index}` }))
             )
           )
         ),

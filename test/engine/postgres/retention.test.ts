@@ -5,6 +5,7 @@ import { Engine, Retention } from "effect-tape/engine"
 import { EffectStatus, HandlerKind, RunStatus } from "effect-tape/proto"
 import * as Postgres from "../../support/Postgres.js"
 import { eventually } from "../ledgerFixtures.js"
+import * as LongKeys from "../longKeys.js"
 
 const tape = Client.layerHandlers(Engine.Engine).pipe(
   Layer.provideMerge(
@@ -33,6 +34,10 @@ layer(tape, { excludeTestServices: true })("values, sessions and retention on Po
         Array.from({ length: 50 }, (_, index) => [BigInt(index + 1), BigInt(index)])
       )
     })
+  )
+
+  it.effect("the longest keys work, longer ones are refused, as on every store", () =>
+    Effect.flatMap(TapeClient, (tape) => Effect.zipRight(LongKeys.refused(tape), LongKeys.work(tape)))
   )
 
   it.effect("prunes, remembers, snapshots, archives, continues", () =>

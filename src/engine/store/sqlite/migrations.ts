@@ -317,5 +317,11 @@ export const migrations: ReadonlyArray<string> = [
   `
   alter table tasks add column finished_at_ms integer not null default 0;
   create index tasks_done on tasks (finished_at_ms) where status = 3;
+  `,
+  `
+  drop index tasks_pending_by_subject;
+  create index tasks_pending_by_subject on tasks (reaction_id, substr(subject, 1, 256), created_at_ms) where status = 1;
+  create index runs_to_forget on runs (ended_at_ms, run_id)
+    where status + 0 in (4, 5, 7, 8) and retention + 0 in (1, 3, 5, 7);
   `
 ]
