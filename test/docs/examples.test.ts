@@ -28,9 +28,33 @@ const files = (folder: string, ending: string): ReadonlyArray<string> =>
     : []
 
 describe("documentation", () => {
-  it("the README's program is the one in examples", () => {
-    assert.include(read("README.md"), `<!-- examples/first.ts -->\n\`\`\`ts\n${read("examples/first.ts")}\`\`\``)
+  const pages = files("docs", ".md")
+  const prose = pages.filter((page) => page !== "docs/reference-map.md")
+
+  it("the programs in the README and the pages are those in examples, and all of those are shown", () => {
+    const shown = ["README.md", ...pages].flatMap((page) =>
+      [...read(page).matchAll(/<!-- (examples\/\S+) -->\n```ts\n([\s\S]*?)```/g)].map(([, file = "", code = ""]) => {
+        assert.strictEqual(code, read(file), `${page} shows another ${file} than there is`)
+        return file
+      })
+    )
+    assert.sameMembers(shown, ["examples/first.ts", ...files("examples/docs", ".ts")])
     assert.isAtMost(read("examples/first.ts").trimEnd().split("\n").length, 40)
+  })
+
+  it("each page is short, is in the index, and leads to nothing that is not there", () => {
+    const index = read("docs/README.md")
+    for (const page of prose) {
+      const text = read(page)
+      assert.isAtMost(text.trimEnd().split("\n").length, 80, `${page} is too long`)
+      if (page !== "docs/README.md") {
+        assert.include(index, `(${Path.basename(page)})`)
+        assert.include(text, "```ts\n", `${page} has no example`)
+      }
+      for (const [, to = ""] of text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
+        assert.isTrue(Fs.existsSync(Path.join(root, "docs", to)), `${page} leads to ${to}`)
+      }
+    }
   })
 
   it("every example in the pages and in the doc comments compiles as a user's program would", () => {

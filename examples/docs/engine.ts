@@ -1,0 +1,33 @@
+import { Duration, Effect, Layer, Schedule } from "effect"
+import { Client, TapeClient } from "effect-tape"
+import { Engine, Retention } from "effect-tape/engine"
+import { GrpcServer } from "effect-tape/server"
+
+// An engine of this process, shared by what is below. `postgres://…` may be shared by several processes.
+const EngineLive = Engine.layerUrl("sqlite:./tape.db", { requireScope: true })
+
+// The tape for this program: no wire in between.
+const Tape = Client.layerHandlers(Engine.Engine)
+
+// The same tape for others.
+const Server = GrpcServer.layer({
+  listen: "127.0.0.1:7878",
+  handlers: Engine.Engine,
+  responseMetadata: Engine.responseMetadata
+})
+
+// Nothing is forgotten unless asked for.
+const Nightly = Layer.scopedDiscard(
+  Effect.gen(function* () {
+    const retention = yield* Retention.Retention
+    const prune = retention.prune({ effects: "90 days", timers: "7 days" })
+    yield* Effect.repeat(prune, Schedule.spaced(Duration.days(1)))
+  }).pipe(Effect.forkScoped)
+)
+
+const program = Effect.flatMap(TapeClient, (tape) => tape.listRunsToRecover({})).pipe(
+  Effect.tap(({ runs }) => Effect.log(`${runs.length} runs to recover`)),
+  Effect.zipRight(Effect.never) // serves until it is interrupted
+)
+
+Effect.runFork(Effect.provide(program, Layer.mergeAll(Tape, Server, Nightly).pipe(Layer.provide(EngineLive))))
