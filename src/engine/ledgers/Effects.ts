@@ -58,11 +58,6 @@ export const begin = Effect.fnUntraced(function* (
     return Either.left(Refusal.denied(denied))
   }
   const idempotencyKey = keyOf(request)
-  if (Buffer.byteLength(idempotencyKey) > Keys.longest) {
-    return yield* Refusal.invalid(
-      `tool_name is too long: the key made of it would have more than ${Keys.longest} bytes`
-    )
-  }
   const existing = (yield* lookUp(tx, request.runId, idempotencyKey)) ?? (yield* lookUpBusinessKey(tx, intent))
   if (existing !== undefined) {
     return Either.right(toResponse(existing))
@@ -276,6 +271,9 @@ const checkShape = (request: BeginEffectRequest): Effect.Effect<BeginEffectReque
   }
   if (dispatchMode === EffectDispatchMode.OUTBOX && request.connector === "") {
     return Refusal.invalid("dispatch mode OUTBOX requires connector")
+  }
+  if (Buffer.byteLength(keyOf(request)) > Keys.longest) {
+    return Refusal.invalid(`tool_name is too long: the key made of it has more than ${Keys.longest} bytes`)
   }
   return Effect.succeed({ ...request, semantics, dispatchMode })
 }

@@ -38,7 +38,7 @@ const limits: ReadonlyMap<string, number> = new Map([
   ["reactionId", longestReactionId]
 ])
 
-const parts = ["appName", "userId", "sessionId", "invocationId"]
+const parts: ReadonlySet<string> = new Set(["appName", "userId", "sessionId", "invocationId"])
 
 /** Why a text is too long for a field of this name, or `undefined`. */
 export const problemOf = (
@@ -58,7 +58,7 @@ export const problemOf = (
 export const together = (
   desc: DescMessage
 ): ((message: { readonly [field: string]: unknown }) => string | undefined) => {
-  const fields = desc.fields.filter(({ localName }) => parts.includes(localName))
+  const fields = desc.fields.filter(({ localName }) => parts.has(localName))
   return fields.length < 3
     ? () => undefined
     : (message) => {
