@@ -1,9 +1,10 @@
 import { Console, Effect, Layer, Metric } from "effect"
 import { Live, Observability, TapeClient } from "effect-tape"
 
-const Spans = Observability.onSpan((name, attributes) => {
-  console.log("begin", name, attributes["tape.app_name"])
-  return (error) => console.log("end", name, error ?? "")
+const seen: Array<string> = []
+const Spans = Observability.onSpan((name) => {
+  const began = performance.now()
+  return (error) => seen.push(`${name}: ${performance.now() - began} ms, ${error === undefined ? "done" : "failed"}`)
 }) // or `NodeSdk.layer(…)` of @effect/opentelemetry
 
 const Main = Observability.layerGauges({ interval: "1 second" }).pipe(
@@ -17,5 +18,5 @@ Effect.gen(function* () {
   const { runId } = yield* tape.beginRun({ appName: "demo", userId: "u1", sessionId: "s1", invocationId: "i1" })
   yield* Effect.log("begun", { runId }) // {"ts":…,"level":"INFO","msg":"begun","run_id":"…"}
   const unknown = yield* Metric.value(Observability.metrics.effectsUnknown)
-  yield* Console.log("effects of unknown outcome:", unknown.value)
+  yield* Console.log("effects of unknown outcome:", unknown.value, seen)
 }).pipe(Effect.provide(Main), Effect.runFork)
