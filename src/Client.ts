@@ -177,7 +177,10 @@ export interface GrpcOptions extends ClientOptions {
    * TLS. A token that cannot be minted fails the call with `Unauthenticated`.
    */
   readonly token?: Token | undefined
-  /** How long a minted token is used; one that the tape refuses is dropped at once. Defaults to 5 minutes. */
+  /**
+   * How long a minted token is used that does not say it itself (as those of `IdToken.google` do); one that the tape
+   * refuses is dropped at once. Defaults to 5 minutes.
+   */
   readonly tokenTtl?: Duration.DurationInput | undefined
   /** What TLS trusts and shows. Defaults to the system's roots and no client certificate. */
   readonly tls?: TlsOptions | undefined

@@ -20,6 +20,7 @@ export type {
   ValueDeleted
 } from "./reactions/events.js"
 export { describe, Outcome } from "./reactions/outcome.js"
+export { Permanent } from "./reactions/permanent.js"
 export {
   type Action,
   type ContextOf,

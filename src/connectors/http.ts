@@ -45,7 +45,7 @@ export interface HttpOptions {
 /** Answers of the counterparty are kept up to this many characters in an error. */
 const excerpt = 500
 
-const reserved: ReadonlySet<string> = new Set([
+export const reserved: ReadonlySet<string> = new Set([
   "x-tape-idempotency-key",
   "x-tape-run-id",
   "x-tape-business-key",
@@ -166,7 +166,7 @@ type Headers = { readonly [name: string]: string }
 const headersOf = (request: Request): Headers =>
   tapeHeaders(request.idempotencyKey, request.runId, request.businessKey, request.attempt)
 
-const tapeHeaders = (idempotencyKey: string, runId: string, businessKey: string, attempt: number): Headers => ({
+export const tapeHeaders = (idempotencyKey: string, runId: string, businessKey: string, attempt: number): Headers => ({
   "x-tape-idempotency-key": sendable(idempotencyKey),
   ...(runId === "" ? {} : { "x-tape-run-id": sendable(runId) }),
   ...(businessKey === "" ? {} : { "x-tape-business-key": sendable(businessKey) }),

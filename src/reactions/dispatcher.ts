@@ -39,7 +39,8 @@ export interface OnceOptions<RP = never> extends DispatchOptions<RP> {
  * slow one holds up no other. Tasks are claimed when a handler can start, from all shards, and handled at least once:
  *
  * - A handler that succeeds has its task acknowledged; one that fails, dies or takes too long has it tried again later,
- *   with its error, until it is a dead letter. Several dispatchers of one reaction share its tasks, each with its own slots.
+ *   with its error, until it is a dead letter; failing with {@link Permanent} it is one at once. Several dispatchers of one
+ *   reaction share its tasks, each with its own slots.
  * - When the scope closes nothing more is claimed, and what runs has `grace` to end; what is interrupted then is given back.
  *
  * `agent` reactions are registered; their runs are begun by the server and driven by `Reactors.layerRecover`.
@@ -108,7 +109,7 @@ export const dispatchOnce = <const Rs extends ReadonlyArray<Reaction<unknown>>, 
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const pass = <R>(desk: Desk<R>, limit: number): Effect.Effect<void, TapeError, R | TapeClient> =>
+export const pass = <R>(desk: Desk<R>, limit: number): Effect.Effect<void, TapeError, R | TapeClient> =>
   Effect.gen(function* () {
     let seen = 0
     let more = true
@@ -140,7 +141,7 @@ const prepare = <const Rs extends ReadonlyArray<Reaction<unknown>>, RP>(reaction
     return yield* Effect.forEach(units, (unit) => Effect.map(open(unit, settings), (desk) => ({ unit, desk })))
   })
 
-const published = <R, RP>(
+export const published = <R, RP>(
   reaction: Reaction<R>,
   publish: NonNullable<DispatchOptions<RP>["publish"]>
 ): Reaction<R | RP> => ({

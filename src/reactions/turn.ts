@@ -9,6 +9,7 @@ import { attempt } from "../outbox/finishing.js"
 import { type Claimed, namesOf } from "./claim.js"
 import type { Unreadable } from "./events.js"
 import type { Outcome } from "./outcome.js"
+import { Permanent } from "./permanent.js"
 import type { Reaction } from "./reaction.js"
 
 /** A reaction with the id that its tasks are claimed by. */
@@ -38,20 +39,25 @@ export const turn = <R>(
     const limit = Math.min(left, reaction.settings.timeoutMs)
     const result = yield* restore(attempt(handled(reaction, task), limit))
     if ("answer" in result && Option.isSome(result.answer)) {
-      const unreadable = result.answer.value
-      return yield* unreadable === undefined ? claimed.complete : claimed.nack(unreadable.reason, { permanent: true })
+      const hopeless = result.answer.value
+      return yield* hopeless === undefined ? claimed.complete : claimed.nack(hopeless.reason, { permanent: true })
     }
     const error = "raised" in result ? result.raised : `the handler took longer than ${Math.round(limit)} ms`
     return yield* claimed.nack(error, { permanent: task.attempts > reaction.settings.retries })
   })
 
-/** Decodes and handles; answers why it could not decode. */
-const handled = <R>(reaction: Reaction<R>, task: Task): Effect.Effect<Unreadable | undefined, unknown, R> =>
+/** Decodes and handles; answers why it never will be. */
+const handled = <R>(reaction: Reaction<R>, task: Task): Effect.Effect<Unreadable | Permanent | undefined, unknown, R> =>
   Effect.flatMap(
     Effect.either(reaction.prepare(task)),
     Either.match({
-      onLeft: (unreadable) => Effect.succeed<Unreadable | undefined>(unreadable),
-      onRight: (handler) => Effect.as(traced(task, reaction.name, handler), undefined)
+      onLeft: (unreadable) => Effect.succeed<Unreadable | Permanent | undefined>(unreadable),
+      onRight: (handler) =>
+        Effect.catchIf(
+          Effect.as(traced(task, reaction.name, handler), undefined),
+          (error): error is Permanent => error instanceof Permanent,
+          Effect.succeed
+        )
     })
   )
 

@@ -90,6 +90,17 @@ describe("who may import whom", () => {
     )
   })
 
+  it("Google's clients are loaded by the layers of effect-tape/gcp, and named nowhere else", () => {
+    assert.deepStrictEqual(
+      offenders(
+        ({ from, kind, to }) =>
+          (/^(@google-cloud\/|google-)/.test(to) && !(from.startsWith("src/gcp/") && kind === "dynamic")) ||
+          (to.startsWith("src/gcp/") && !from.startsWith("src/gcp/"))
+      ),
+      []
+    )
+  })
+
   it("the engine knows its contract and its errors, nothing of the SDK", () => {
     assert.deepStrictEqual(
       offenders(
