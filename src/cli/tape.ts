@@ -13,7 +13,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
+import type { Failed } from "./daemon.js"
 import * as Environment from "./environment.js"
+import * as Outbox from "./outbox.js"
+import * as Reactors from "./reactors.js"
 import * as Serve from "./serve.js"
 
 /** Runs the command line; the result is the exit code: 0 done, 1 failed, 2 not understood. Mistakes are one sentence on stderr. */
@@ -23,7 +26,7 @@ export const tape = (args: ReadonlyArray<string>): Effect.Effect<number> =>
     Effect.catchAll((error) =>
       ValidationError.isValidationError(error)
         ? complain(`${sentenceOf(error)} (see tape --help)`, 2)
-        : complain(error.message, isUsage(error) ? 2 : 1)
+        : complain(oneLine(error.message), isUsage(error) ? 2 : 1)
     ),
     Effect.catchAllCause((cause) =>
       Cause.isInterruptedOnly(cause)
@@ -40,7 +43,7 @@ export const tape = (args: ReadonlyArray<string>): Effect.Effect<number> =>
 
 const command = Command.make("tape").pipe(
   Command.withDescription("A durable journal between AI agents and the world."),
-  Command.withSubcommands([Serve.command])
+  Command.withSubcommands([Serve.command, Outbox.command, Reactors.command])
 )
 
 const version = Schema.decodeSync(Schema.parseJson(Schema.Struct({ version: Schema.String })))(
@@ -50,8 +53,10 @@ const version = Schema.decodeSync(Schema.parseJson(Schema.Struct({ version: Sche
 const run = Command.run(command, { name: "tape", version })
 
 // a bad value of a flag, whoever found it
-const isUsage = (error: Serve.Failed): boolean =>
-  error._tag === "InvalidUrl" || error.reason === "InvalidUrl" || error.reason === "InvalidAddress"
+const isUsage = (error: Serve.Failed | Failed): boolean =>
+  error._tag === "Usage" ||
+  error._tag === "InvalidUrl" ||
+  ("reason" in error && (error.reason === "InvalidUrl" || error.reason === "InvalidAddress"))
 
 const complain = (sentence: string, code: number): Effect.Effect<number> =>
   Effect.as(Console.error(`tape: ${sentence}`), code)

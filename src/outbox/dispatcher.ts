@@ -63,7 +63,10 @@ export const dispatchOnce = <
     const tape = yield* TapeClient
     const settings = yield* resolve(options)
     const reporter = new Reporter()
-    const { effects } = yield* tape.listEffectsToDispatch({ limit: BigInt(options.pageSize ?? defaultPageSize) })
+    const { effects } = yield* tape.listEffectsToDispatch({
+      connector: options.connector ?? "",
+      limit: BigInt(options.pageSize ?? defaultPageSize)
+    })
     const outcomes = yield* Effect.forEach(
       byConnector(effects),
       (rows) => Effect.forEach(rows, (row) => reported(reporter, row, settings), { concurrency: settings.parallelism }),
@@ -84,6 +87,8 @@ export interface LoopOptions<
 > extends DispatchOptions<Tools, Names> {
   /** How long a connector with nothing due rests; a new effect in the journal wakes it. Defaults to 1 second. */
   readonly pollInterval?: Duration.DurationInput | undefined
+  /** Leaves all effects alone but those of this connector. Defaults to none: those of every connector are seen to. */
+  readonly connector?: string | undefined
   /** How many effects are listed at a time. Defaults to 200. */
   readonly pageSize?: number | undefined
 }
@@ -114,6 +119,7 @@ export const layer = <const Tools extends ReadonlyArray<ToolLike> = readonly [],
       const reporter = new Reporter()
       yield* run({
         names: settings.names,
+        only: options.connector,
         parallelism: settings.parallelism,
         pollInterval: options.pollInterval ?? "1 second",
         pageSize: options.pageSize ?? defaultPageSize,

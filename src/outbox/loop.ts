@@ -14,6 +14,8 @@ import type { Outcome } from "./outcome.js"
 interface Loop {
   /** Connectors that have a loop from the start; others get theirs when a row names one that is provided. */
   readonly names: ReadonlySet<string>
+  /** The one connector that has a loop. */
+  readonly only: string | undefined
   readonly parallelism: number
   readonly pollInterval: Duration.DurationInput
   readonly pageSize: number
@@ -35,9 +37,9 @@ export const run = (loop: Loop): Effect.Effect<never, never, TapeClient> =>
         yield* FiberSet.run(loops, connectorLoop(loop, name, wake))
       })
 
-      yield* Effect.forEach(loop.names, begin, { discard: true })
+      yield* Effect.forEach(loop.only === undefined ? loop.names : [loop.only], begin, { discard: true })
       yield* Effect.forkScoped(listen(wakes))
-      return yield* strangers(loop, known, begin)
+      return yield* loop.only === undefined ? strangers(loop, known, begin) : Effect.never
     })
   )
 
