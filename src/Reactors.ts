@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 export type { DueTimer } from "./reactors/actions.js"
-export { layer, type Once, type Options, once, type Requirements } from "./reactors/all.js"
+export { layer, type Once, type Options, once, type Requirements, run } from "./reactors/all.js"
 export * from "./reactors/compaction.js"
 export { CannotCompensate, type UndoableTool } from "./reactors/compensators.js"
 export { Drained } from "./reactors/drained.js"

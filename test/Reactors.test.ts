@@ -1,6 +1,6 @@
 /** All reactors together, and compaction. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Metric, Option, Schema, TestClock } from "effect"
+import { Effect, Fiber, Layer, Metric, Option, Schema, TestClock } from "effect"
 import { TapeClient } from "../src/Client.js"
 import * as Durable from "../src/Durable.js"
 import { EffectStatus, RunStatus } from "../src/gen/tape/v1/tape_pb.js"
@@ -52,6 +52,25 @@ const trouble = ({ app, bank, kind }: ReturnType<typeof booking>) =>
   })
 
 describe("Reactors", () => {
+  it.effect("run: works until it is interrupted, then no more", () =>
+    Effect.gen(function* () {
+      const { app } = booking()
+      const tape = yield* TapeClient
+      const { runId } = yield* tape.beginRun({ appName: "chimes", userId: "u", sessionId: "s", invocationId: "i" })
+      const setTimer = (timerId: string) => tape.setTimer({ runId, timerId, kind: "chime", payloadJson: "{}" })
+      const chimes: Array<string> = []
+      const onTimer = ({ timerId }: Reactors.DueTimer) => Effect.sync(() => chimes.push(timerId))
+      yield* setTimer("one")
+      const running = yield* Effect.fork(Reactors.run({ apps: [app], onTimer }))
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(chimes, ["one"])
+      yield* Fiber.interrupt(running)
+      yield* setTimer("two")
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(chimes, ["one"])
+    }).pipe(Effect.provide(tape))
+  )
+
   it.effect("once: one pass of each, from the apps alone", () =>
     Effect.gen(function* () {
       const world = booking()

@@ -119,6 +119,36 @@ export const layer = <
 }
 
 /**
+ * All reactors, as {@link layer}, until interrupted: for a program that is nothing else. What is in hand is finished
+ * first.
+ *
+ * @example
+ * import { Durable, Reactors, TapeLive } from "effect-tape"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Greet = Durable.app("greet", {
+ *   input: Schema.String,
+ *   *run(name) {
+ *     return `Hello, ${name}`
+ *   }
+ * })
+ *
+ * Reactors.run({ apps: [Greet] }).pipe(Effect.provide(TapeLive), Effect.runFork)
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = <
+  const Apps extends ReadonlyArray<AnyApp>,
+  const Tools extends ReadonlyArray<UndoableTool> = readonly [],
+  const Names extends string = never,
+  RC = never,
+  RT = never
+>(
+  options: Options<Apps, Tools, Names, RC, RT>
+): Effect.Effect<never, never, Requirements<Apps, Tools, Names, RC, RT>> => Layer.launch(layer(options))
+
+/**
  * What one pass of every reactor came to.
  *
  * @since 0.1.0
