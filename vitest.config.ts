@@ -16,10 +16,11 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/setup/methods.ts"],
     globalSetup: ["test/setup/compile.ts"],
     // Processes, not threads: native modules, signals and exit codes are those of a real program.
     pool: "forks",
-    poolOptions: { forks: { minForks: 1, maxForks: 2 } },
+    poolOptions: { forks: { minForks: 1, maxForks: 2, isolate: false } },
     testTimeout: 20_000,
     hookTimeout: 30_000,
     teardownTimeout: 5_000,

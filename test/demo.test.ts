@@ -19,7 +19,7 @@ const play = (...args: ReadonlyArray<string>) =>
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 
-describe("the demo", () => {
+describe.concurrent("the demo", () => {
   for (const via of ["embedded", "serve"]) {
     it.live(
       `both scenes end with exactly one wire, the tape ${via}`,
