@@ -21,7 +21,7 @@ export default defineConfig({
     // Processes, not threads: native modules, signals and exit codes are those of a real program.
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2, isolate: false } },
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     hookTimeout: 30_000,
     teardownTimeout: 5_000,
     passWithNoTests: false,
