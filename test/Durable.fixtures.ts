@@ -66,12 +66,13 @@ export const killedAt = <A, E>(death: Death, life: Effect.Effect<A, E, TapeClien
         return Effect.zipRight(Effect.zipRight(last, Deferred.succeed(died, undefined)), hang)
       })
     )
-    const fiber = yield* Effect.fork(Effect.provideService(life, TapeClient, tape))
+    const fiber = yield* Effect.forkDaemon(Effect.provideService(life, TapeClient, tape))
     yield* Effect.raceFirst(
       Deferred.await(died),
       Effect.zipRight(Fiber.join(fiber), Effect.dieMessage("it ended before the call it was to die at"))
     )
-    yield* Fiber.interrupt(fiber)
+    // Not awaited: of what it would still say in dying nothing is heard either.
+    yield* Fiber.interruptFork(fiber)
   })
 
 /** The dead process's lease runs out. */

@@ -21,7 +21,7 @@ describe("two starts of one invocation", () => {
     }).pipe(Effect.provide(Tape))
   )
 
-  it.effect("survive the first: the second takes over when the lease runs out", () =>
+  it.effect("survive the first: the second takes over", () =>
     Effect.gen(function* () {
       const { app, counts, go, reached } = yield* gated()
       const first = yield* Effect.fork(app.start(ids("i"), "x"))
@@ -129,6 +129,41 @@ describe("the lease", () => {
       yield* Deferred.await(reached)
       assert.strictEqual((yield* firstRun).leaseExpiresAtMs, 1500n)
       yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(Tape))
+  )
+})
+
+describe("an interruption", () => {
+  it.effect("gives the lease back when the program has come to rest, and nobody has to wait for it", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const reached = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const app = Durable.app("careful", {
+        input: Schema.Void,
+        output: Schema.String,
+        *run() {
+          yield* Effect.uninterruptible(Effect.zipRight(Deferred.succeed(reached, undefined), Deferred.await(go)))
+          return "done"
+        }
+      })
+      const fiber = yield* Effect.fork(app.start(ids("i"), undefined))
+      yield* Deferred.await(reached)
+      yield* Fiber.interruptFork(fiber)
+      // Time enough for some writes, and so for that one.
+      for (let n = 0; n < 5; n++) yield* tape.writeValue({ namespace: "n", key: "k", valueJson: "1", ifVersion: -1n })
+      const before = yield* firstRun
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.await(fiber)
+      assert.strictEqual(before.leaseExpiresAtMs, 120_000n)
+      const { leaseExpiresAtMs, runId, status } = yield* firstRun
+      assert.deepStrictEqual([status, leaseExpiresAtMs], [RunStatus.RUNNING, 1n])
+      yield* TestClock.adjust("2 millis")
+      assert.deepStrictEqual(
+        (yield* tape.listRunsToRecover({})).runs.map((run) => run.runId),
+        [runId]
+      )
+      assert.strictEqual(yield* app.redrive(runId, { whenHeld: "fail" }), "done")
     }).pipe(Effect.provide(Tape))
   )
 })

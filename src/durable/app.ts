@@ -52,8 +52,8 @@ type Unjournaled<E> = E extends { readonly _tag: infer Tag extends string }
  * - With `output` the result is journaled when the run ends, and `start` on the finished run gives it back; with `error`
  *   so is a typed failure. Without them a finished run is replayed from its records, and a FAILED one is taken up again by
  *   `start`. `EffectFailed`, `EffectUnknown` and `GateTimedOut` are always journaled beside the errors of `error`.
- * - A typed failure ends the run FAILED. A defect or an interruption ends nothing: the lease runs out, and recovery (or the
- *   next `start`) takes the run up again.
+ * - A typed failure ends the run FAILED. A defect ends nothing: the lease runs out, and recovery (or the next `start`) takes
+ *   the run up again. Nor does an interruption: it gives the lease back, so that can be at once.
  *
  * ```ts
  * import { Durable } from "effect-tape"

@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { TapeClient } from "../Client.js"
@@ -15,7 +16,7 @@ import { begin, find, type Row, readable, reserved, settle, settleOpen } from ".
 import { limited } from "./budget.js"
 import type { Definition } from "./definition.js"
 import { RecordUnreadable, type RunError, RunFailed, RunFinished, RunRefused } from "./errors.js"
-import { keep, type Lease } from "./lease.js"
+import { giveBack, keep, type Lease } from "./lease.js"
 import { ask, CurrentRun, compare, ended, type Life, RunStopped, stop } from "./run.js"
 import { finish } from "./undo.js"
 
@@ -36,7 +37,7 @@ export const drive = <I, A, E, R>(
     const exit = yield* Effect.exit(run(definition, life, input))
     return yield* conclude(definition, life, exit)
   })
-  return reported(life, Effect.raceFirst(work, keep(life, lease)))
+  return reported(life, held(life, lease, work))
 }
 
 /** What a finished run came to: its journaled outcome, else what its program makes of its records, and of them only. */
@@ -83,12 +84,29 @@ export const undo = <I, A, E, R>(
 ): Effect.Effect<unknown, RunError, R> => {
   const work = Effect.provideService(finish(life, definition.compensatorOf), TapeClient, life.tape)
   // The tape is not among what comes from outside.
-  return reported(life, Effect.raceFirst(work as Effect.Effect<unknown, never, R>, keep(life, lease)))
+  return reported(life, held(life, lease, work as Effect.Effect<unknown, never, R>))
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Work while the lease is ours. Interrupted, the lease is given back, but not before the work has come to rest: a race
+ * would go on at once, and another process would begin beside the last of it.
+ */
+const held = <A, E, R>(life: Life, lease: Lease, work: Effect.Effect<A, E, R>): Effect.Effect<A, E | RunError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const worker = yield* Effect.fork(restore(work))
+      const keeper = yield* Effect.fork(restore(keep(life, lease)))
+      const first = Effect.raceFirst(Fiber.join(worker), Fiber.join(keeper))
+      return yield* restore(first).pipe(
+        Effect.ensuring(Fiber.interruptAll([worker, keeper])),
+        Effect.onInterrupt(() => giveBack(life, lease))
+      )
+    })
+  )
 
 const run = <I, A, E, R>(definition: Definition<I, A, E, R>, life: Life, input: I): Effect.Effect<A, E, R> =>
   Effect.scopedWith((scope) =>

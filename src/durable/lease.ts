@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
 import { parsed } from "../internal/config.js"
 import { processName, unique } from "../internal/processName.js"
+import { within } from "../internal/within.js"
 import { LeaseLost, type RunError, RunFinished, RunRefused } from "./errors.js"
 import { ended, isFinal, type Life, lost } from "./run.js"
 
@@ -130,6 +131,22 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
       pause = Math.min(Math.ceil(ttl / 12), left)
     }
   })
+
+/**
+ * Ends the lease at once: after an orderly interruption nobody has to wait for it to run out. Best effort, for a second
+ * at most. There is no call for it: the lease is renewed for the shortest time there is.
+ */
+export const giveBack = (life: Life, lease: Lease): Effect.Effect<void> => {
+  const { runId, tape } = life
+  const shortened = Effect.flatMap(tape.getRun({ runId }), (run) =>
+    run.status === RunStatus.RUNNING && run.leaseOwner === lease.owner
+      ? Effect.asVoid(tape.resumeRun({ runId, leaseOwner: lease.owner, leaseTtlMs: 1n }))
+      : Effect.void
+  )
+  return Effect.catchAll(Effect.asVoid(within(shortened, "1 second")), (error) =>
+    Effect.logDebug(`the lease of run ${runId} is left to run out: ${error.message}`)
+  )
+}
 
 const remember = (life: Life, error: RunError): Effect.Effect<never, RunError> =>
   Effect.suspend(() => {

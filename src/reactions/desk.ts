@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
+import { within } from "../internal/within.js"
 import { finishing } from "../outbox/finishing.js"
 import { type Claimed, claim } from "./claim.js"
 import { Leading, Trailing } from "./debounce.js"
@@ -170,10 +171,3 @@ const mostWaitMs = 250
 const mostWaiting = 1000
 /** How long handlers that were interrupted have to give their tasks back. */
 const lastWordMs = 1000
-
-/** A limit that holds where the caller cannot be interrupted, as in a finalizer. */
-const within = <A>(self: Effect.Effect<A>, limitMs: number): Effect.Effect<Option.Option<A>> =>
-  Effect.flatMap(
-    Effect.forkDaemon(Effect.interruptible(Effect.timeoutOption(Effect.disconnect(self), limitMs))),
-    Fiber.join
-  )

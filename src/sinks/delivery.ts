@@ -2,7 +2,6 @@
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type { EventEntry } from "../gen/tape/v1/tape_pb.js"
 import { finishing } from "../outbox/finishing.js"
 import type { Cursor } from "./cursor.js"
@@ -121,10 +120,6 @@ export const make = (settings: Settings, publish: Publish, cursor: Cursor, from:
       isDirty: () => unsaved > 0
     }
   })
-
-/** At most `limit`, also where the caller cannot be interrupted any more. */
-export const within = <A, E, R>(self: Effect.Effect<A, E, R>, limit: Duration.DurationInput) =>
-  Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.timeoutOption(self, limit))), Fiber.join)
 
 const sentenceOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)

@@ -7,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
+import { within } from "../internal/within.js"
 import type { Cursor, CursorStore } from "./cursor.js"
 import { cursorValue } from "./cursorValue.js"
 import * as Delivery from "./delivery.js"
@@ -49,7 +50,7 @@ export const relayOnce = <E, R, CE = never, CR = TapeClient>(
       yield* entries.pipe(
         Stream.runForEachChunk((entries) => delivery.deliver(Chunk.toReadonlyArray(entries))),
         Effect.zipRight(delivery.passed(head)),
-        Effect.onError(() => Effect.ignoreLogged(Delivery.within(delivery.save, graceOf(options))))
+        Effect.onError(() => Effect.ignoreLogged(within(delivery.save, graceOf(options))))
       )
       yield* delivery.save
       return {
@@ -197,9 +198,7 @@ const run = <R>(
         Effect.ensuring(
           Effect.suspend(() => {
             position = delivery.position()
-            return delivery.isDirty()
-              ? Effect.ignoreLogged(Delivery.within(delivery.save, settings.grace))
-              : Effect.void
+            return delivery.isDirty() ? Effect.ignoreLogged(within(delivery.save, settings.grace)) : Effect.void
           })
         )
       )
