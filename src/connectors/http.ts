@@ -1,7 +1,4 @@
-import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
-import * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClient from "@effect/platform/HttpClient"
-import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"
 import * as ConfigError from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
@@ -10,7 +7,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { clientOrFetch, isHttpUrl, plain, scrubber, sendable, waitOf } from "../internal/http.js"
+import { type Answer, clientOrFetch, isHttpUrl, poster, sayer, sendable, waitOf } from "../internal/http.js"
 import { type ConfigOr, resolve } from "./options.js"
 import type { Compensated, Dispatched, Observed, Protocol, Request } from "./protocol.js"
 
@@ -42,9 +39,6 @@ export interface HttpOptions {
   readonly absenceIsConclusive?: boolean | undefined
 }
 
-/** Answers of the counterparty are kept up to this many characters in an error. */
-const excerpt = 500
-
 export const reserved: ReadonlySet<string> = new Set([
   "x-tape-idempotency-key",
   "x-tape-run-id",
@@ -65,41 +59,12 @@ const checkUrl = (key: string, url: string | undefined) => {
   return Effect.fail(ConfigError.InvalidData([key], `the connector's ${key} is not an http(s) address`))
 }
 
-interface Answer {
-  readonly status: number
-  readonly text: string
-  readonly retryAfter: string | undefined
-}
-
 const protocol = (options: HttpOptions, client: HttpClient.HttpClient): Protocol => {
   const final = options.finalStatuses ?? defaultFinal
   const headers = Object.entries(options.headers ?? {}).filter(([name]) => !reserved.has(name.toLowerCase()))
-  const scrub = scrubber(headers)
-
-  const post = (url: string, own: Headers, body: unknown): Effect.Effect<Answer, string> =>
-    HttpClientRequest.post(url).pipe(
-      HttpClientRequest.setHeaders(headers.map(([name, value]) => [name, plain(value)] as const)),
-      HttpClientRequest.setHeaders(Object.entries(own)),
-      HttpClientRequest.setBody(HttpBody.text(JSON.stringify(body) ?? "null", "application/json")),
-      client.execute,
-      Effect.flatMap((response) =>
-        Effect.map(
-          response.text,
-          (text): Answer => ({ status: response.status, text, retryAfter: response.headers["retry-after"] })
-        )
-      ),
-      // fetch would repeat a POST at the new address of a 307: an effect is sent where it was meant to go, once.
-      Effect.provideService(FetchHttpClient.RequestInit, { redirect: "manual" }),
-      Effect.timeoutFail({ duration: options.timeout ?? "30 seconds", onTimeout: () => "no answer in time" }),
-      Effect.mapError((error) => (typeof error === "string" ? error : `no answer (${error.reason})`)),
-      // A header that cannot be sent makes the client throw: nothing was sent, but it is an answer like any other.
-      Effect.catchAllDefect(() => Effect.fail("the request could not be sent"))
-    )
-
-  const refusal = (answer: Answer): string => {
-    const text = scrub(answer.text.trim()).slice(0, excerpt)
-    return `http ${answer.status}${text === "" ? "" : `: ${text}`}`
-  }
+  const refusal = sayer(headers)
+  const send = poster(client, headers, options.timeout ?? "30 seconds")
+  const post = (url: string, own: Headers, body: unknown) => send(url, own, JSON.stringify(body) ?? "null")
 
   const dispatched = Effect.fnUntraced(function* (answer: Answer) {
     if (answer.status >= 200 && answer.status < 300) {

@@ -1,7 +1,4 @@
-import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
-import * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClient from "@effect/platform/HttpClient"
-import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Clock from "effect/Clock"
 import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
@@ -10,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Redacted from "effect/Redacted"
 import { type ConfigOr, resolve } from "../connectors/options.js"
-import { clientOrFetch, isHttpUrl, plain, scrubber, sendable, waitOf } from "../internal/http.js"
+import { clientOrFetch, isHttpUrl, poster, sayer, sendable, waitOf } from "../internal/http.js"
 import { parentOf } from "../observability/tracing.js"
 import { type Entry, eventIdOf, toJson } from "./entry.js"
 import { Rejected, type SinkError, Undelivered } from "./errors.js"
@@ -84,20 +81,12 @@ export const webhook = (options: ConfigOr<WebhookOptions>): Sink<ConfigError.Con
 
 // ---- internal ----
 
-interface Answer {
-  readonly status: number
-  readonly text: string
-  readonly retryAfter: string | undefined
-}
-
-/** What a receiver said in a refusal is kept up to this many characters. */
-const excerpt = 500
-
 const ours = /^(x-tape-|webhook-|content-(type|length)$)/i
 
 const sender = (options: WebhookOptions, client: HttpClient.HttpClient, sign: Sign | undefined) => {
   const headers = Object.entries(options.headers ?? {}).filter(([name]) => !ours.test(name))
-  const scrub = scrubber(headers)
+  const refusal = sayer(headers)
+  const send = poster(client, headers, options.timeout ?? "10 seconds")
   const attempts = Math.max(1, options.maxAttempts ?? 3)
   const first = Duration.toMillis(options.backOff ?? "500 millis")
   const longest = Duration.toMillis(options.maxBackOff ?? "30 seconds")
@@ -105,32 +94,16 @@ const sender = (options: WebhookOptions, client: HttpClient.HttpClient, sign: Si
   const post = Effect.fnUntraced(function* (entry: Entry, body: string) {
     const id = sendable(eventIdOf(entry))
     const seconds = Math.floor((yield* Clock.currentTimeMillis) / 1_000)
-    return yield* HttpClientRequest.post(options.url).pipe(
-      HttpClientRequest.setHeaders(headers.map(([name, value]) => [name, plain(value)] as const)),
-      HttpClientRequest.setHeaders({ "x-tape-event-id": id, "x-tape-global-seq": String(entry.globalSeq) }),
-      HttpClientRequest.setHeaders(
-        sign === undefined
-          ? {}
-          : {
-              "webhook-id": id,
-              "webhook-timestamp": String(seconds),
-              "webhook-signature": sign(id, seconds, body)
-            }
-      ),
-      HttpClientRequest.setBody(HttpBody.text(body, "application/json")),
-      client.execute,
-      Effect.flatMap((response) =>
-        Effect.map(
-          response.text,
-          (text): Answer => ({ status: response.status, text, retryAfter: response.headers["retry-after"] })
-        )
-      ),
-      Effect.provideService(FetchHttpClient.RequestInit, { redirect: "manual" }),
-      Effect.timeoutFail({ duration: options.timeout ?? "10 seconds", onTimeout: () => "no answer in time" }),
-      Effect.mapError((error) => (typeof error === "string" ? error : `no answer (${error.reason})`)),
-      // A header that cannot be sent makes the client throw.
-      Effect.catchAllDefect(() => Effect.fail("the request could not be sent"))
-    )
+    const signature: { readonly [name: string]: string } =
+      sign === undefined
+        ? {}
+        : {
+            "webhook-id": id,
+            "webhook-timestamp": String(seconds),
+            "webhook-signature": sign(id, seconds, body)
+          }
+    const own = { "x-tape-event-id": id, "x-tape-global-seq": String(entry.globalSeq), ...signature }
+    return yield* send(options.url, own, body)
   })
 
   const attempt = Effect.fnUntraced(function* (entry: Entry, body: string): Effect.fn.Return<void, SinkError> {
@@ -141,8 +114,7 @@ const sender = (options: WebhookOptions, client: HttpClient.HttpClient, sign: Si
     )
     const { status } = answer
     if (status >= 200 && status < 300) return
-    const text = scrub(answer.text.trim()).slice(0, excerpt)
-    const detail = `http ${status}${text === "" ? "" : `: ${text}`}`
+    const detail = refusal(answer)
     if (status >= 500 || status === 408 || status === 429) {
       const retryAfter = waitOf(answer.retryAfter, yield* Clock.currentTimeMillis)
       return yield* new Undelivered({ ...about, detail, status, retryAfter })
