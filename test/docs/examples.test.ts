@@ -3,6 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
+import { checkMap } from "./map.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const read = (file: string): string => Fs.readFileSync(Path.join(root, file), "utf8")
@@ -38,8 +39,9 @@ describe("documentation", () => {
         return file
       })
     )
-    assert.sameMembers(shown, ["examples/first.ts", ...files("examples/docs", ".ts")])
+    assert.includeMembers(shown, ["examples/first.ts", "examples/second.ts", ...files("examples/docs", ".ts")])
     assert.isAtMost(read("examples/first.ts").trimEnd().split("\n").length, 40)
+    assert.isAtMost(read("examples/second.ts").trimEnd().split("\n").length, 60)
   })
 
   it("each page is short, is in the index, and leads to nothing that is not there", () => {
@@ -56,6 +58,8 @@ describe("documentation", () => {
       }
     }
   })
+
+  it("every symbol of the reference has its counterpart, which exists", () => checkMap(root))
 
   it("every example in the pages and in the doc comments compiles as a user's program would", () => {
     const folder = Path.join(root, ".build/docs")
