@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
 import { parsed } from "../internal/config.js"
 import { processName, unique } from "../internal/processName.js"
+import * as Rest from "../internal/rest.js"
 import { within } from "../internal/within.js"
 import { LeaseLost, type RunError, RunFinished, RunRefused } from "./errors.js"
 import { ended, isFinal, type Life, lost } from "./run.js"
@@ -110,8 +111,10 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
     const ttl = Duration.toMillis(lease.ttl)
     let validUntil = (yield* Clock.currentTimeMillis) + ttl
     let pause = Math.ceil(ttl / 3)
+    const rest = yield* Rest.make
     while (true) {
-      yield* Effect.sleep(pause)
+      // At a gate there is nothing to renew.
+      yield* life.state.waiting > 0 ? rest(pause) : Effect.sleep(pause)
       const startedAt = yield* Clock.currentTimeMillis
       const renewed = yield* renew(life, lease).pipe(
         Effect.timeoutFail({ duration: Math.max(validUntil - startedAt, 1), onTimeout: () => undefined }),

@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
 import { type RunState, RunStateSchema, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 import type { Definition } from "./definition.js"
 import { drive, finished, reported, undo } from "./drive.js"
 import { LeaseHeld, type RunError, RunParked, RunRefused, TapeTrouble } from "./errors.js"
@@ -146,6 +147,7 @@ const attend = Effect.fnUntraced(function* <I, A, E, R>(
   let outcome: Exit.Exit<A, E | RunError> | undefined
   let told = false
   let refused = false
+  const rest = yield* Rest.make
   while (true) {
     if (isFinal(run.status)) {
       if (outcome !== undefined && run.status === RunStatus.FAILED) return yield* outcome
@@ -180,7 +182,7 @@ const attend = Effect.fnUntraced(function* <I, A, E, R>(
       }
       if (!told && !isParked) yield* Effect.logInfo(`run ${runId} is driven by ${run.leaseOwner}: following it`)
       told = true
-      yield* change(tape, run)
+      yield* change(tape, run, rest)
       run = yield* look(tape, lease, runId)
       refused = false
       continue
@@ -204,17 +206,18 @@ const isElsewhere = (life: Life, exit: Exit.Exit<unknown, unknown>): boolean =>
   (life.state.stopped?._tag === "LeaseLost" || life.state.stopped?._tag === "RunCompensated")
 
 /** Until the run moves, its lease runs out, or a while has passed. */
-const change = (tape: Life["tape"], run: RunState): Effect.Effect<void> =>
+const change = (tape: Life["tape"], run: RunState, rest: Rest.Rest): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const left = Number(run.leaseExpiresAtMs) - now
-    const wait = run.status === RunStatus.WAITING ? parked : Math.min(Math.max(left + 1, shortest), longest)
+    const pause =
+      run.status === RunStatus.WAITING ? rest(parked) : Effect.sleep(Math.min(Math.max(left + 1, shortest), longest))
     return tape.subscribeRun({ runId: run.runId, fromSeq: run.seqCursor + 1n }).pipe(
       Stream.filter((entry) => entry.kind === "run" || entry.kind === "gate"),
       Stream.runHead,
       // A broken stream is no news: the pause is the safety net.
       Effect.catchAll(() => Effect.never),
-      Effect.timeoutOption(wait),
-      Effect.asVoid
+      Effect.asVoid,
+      Effect.raceFirst(pause)
     )
   })
 

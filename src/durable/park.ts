@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { TapeClient, tailRun } from "../Client.js"
 import { type RunState, RunStatus } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 import { RunCompensated, RunFinished, RunParked } from "./errors.js"
 import { ask, ended, isFinal, type Life, leaseMillis, lost, stop } from "./run.js"
 
@@ -71,6 +72,7 @@ const wait = Effect.fnUntraced(function* (life: Life, gate: string, contextJson:
 /** Until the gate is open and the run's lease is ours again. */
 const released = Effect.fnUntraced(function* (life: Life, gate: string, deadline: number | undefined) {
   const { runId, tape } = life
+  const rest = yield* Rest.make
   while (true) {
     const run = yield* ask(life, tape.getRun({ runId }))
     if (isFinal(run.status)) return yield* stop(life, ended(run) ?? new RunFinished({ runId, asked: `gate ${gate}` }))
@@ -78,7 +80,7 @@ const released = Effect.fnUntraced(function* (life: Life, gate: string, deadline
     if (run.status === RunStatus.WAITING) {
       const left = deadline === undefined ? Infinity : deadline - (yield* Clock.currentTimeMillis)
       if (left > 0) {
-        yield* changed(life, run, Math.min(left, safetyNet))
+        yield* changed(life, run, left < safetyNet ? Effect.sleep(left) : rest(safetyNet, deadline))
         continue
       }
       yield* ring(life, gate)
@@ -103,16 +105,16 @@ const released = Effect.fnUntraced(function* (life: Life, gate: string, deadline
   }
 })
 
-/** Until something happened to the gate or the run, or the time is over. */
-const changed = (life: Life, run: RunState, millis: number): Effect.Effect<void> =>
+/** Until something happened to the gate or the run. The journal tells at once; the pause is for news that got lost. */
+const changed = (life: Life, run: RunState, pause: Effect.Effect<void>): Effect.Effect<void> =>
   tailRun({ runId: life.runId, fromSeq: run.seqCursor + 1n }).pipe(
     Stream.provideService(TapeClient, life.tape),
     Stream.filter((entry) => entry.kind === "gate" || entry.kind === "run"),
     Stream.runHead,
     // What cannot be followed can still be looked at.
     Effect.catchAll(() => Effect.never),
-    Effect.timeoutOption(millis),
-    Effect.asVoid
+    Effect.asVoid,
+    Effect.raceFirst(pause)
   )
 
 const ring = (life: Life, gate: string): Effect.Effect<void> =>
@@ -121,5 +123,4 @@ const ring = (life: Life, gate: string): Effect.Effect<void> =>
 const until = (time: number): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.sleep(Math.max(0, time - now)))
 
-/** The journal tells at once; this is for news that got lost. */
 const safetyNet = Duration.toMillis("30 seconds")

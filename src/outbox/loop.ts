@@ -8,6 +8,7 @@ import * as Stream from "effect/Stream"
 import { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
 import type { EffectRecord } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 import { connectorOf } from "./dispatchOne.js"
 import type { Outcome } from "./outcome.js"
 
@@ -56,7 +57,8 @@ const connectorLoop = (
       const busy = new Set<string>()
       const resting = new Map<string, number>()
       const turns = yield* FiberSet.make<void>()
-      const rest = Duration.toMillis(loop.pollInterval)
+      const interval = Duration.toMillis(loop.pollInterval)
+      const rest = yield* Rest.make
 
       const begin = Effect.fnUntraced(function* (row: EffectRecord) {
         const key = keyOf(row)
@@ -64,7 +66,7 @@ const connectorLoop = (
           const outcome = yield* loop.dispatch(row)
           // It is still listed, and nothing will have changed a moment later.
           if (outcome._tag === "skipped" || outcome._tag === "error") {
-            resting.set(key, (yield* Clock.currentTimeMillis) + rest)
+            resting.set(key, (yield* Clock.currentTimeMillis) + interval)
           }
         })
         const ended = Effect.zipRight(
@@ -83,7 +85,10 @@ const connectorLoop = (
         const due = effects.filter((row) => !busy.has(keyOf(row)) && !resting.has(keyOf(row)))
         yield* Effect.forEach(due, begin, { discard: true })
         // Only a full page says that there is more.
-        if (due.length === 0 || effects.length < loop.pageSize) yield* Effect.timeoutOption(Queue.take(wake), rest)
+        if (due.length === 0 || effects.length < loop.pageSize) {
+          const pause = busy.size > 0 ? Effect.sleep(interval) : rest(interval, Math.min(...resting.values()))
+          yield* Effect.raceFirst(Queue.take(wake), pause)
+        }
       })
 
       return yield* Effect.forever(listed(page, connector))
@@ -96,7 +101,7 @@ const strangers = (
   known: ReadonlySet<string>,
   begin: (name: string) => Effect.Effect<void, never, TapeClient>
 ): Effect.Effect<never, never, TapeClient> => {
-  const page = Effect.gen(function* () {
+  const page = Effect.fnUntraced(function* (rest: Rest.Rest) {
     const tape = yield* TapeClient
     const { effects } = yield* tape.listEffectsToDispatch({ limit: BigInt(loop.pageSize) })
     const names = new Map(effects.filter((row) => !known.has(row.connector)).map((row) => [row.connector, row]))
@@ -108,9 +113,9 @@ const strangers = (
         ),
       { discard: true }
     )
-    yield* Effect.sleep(loop.pollInterval)
+    yield* rest(loop.pollInterval)
   })
-  return Effect.forever(listed(page, "others"))
+  return Effect.flatMap(Rest.make, (rest) => Effect.forever(listed(page(rest), "others")))
 }
 
 /** A tape that cannot be read is said once, asked again with growing waits, and said again when it is back. */

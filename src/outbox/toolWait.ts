@@ -6,7 +6,6 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { TapeClient, tailRun } from "../Client.js"
 import { find, type Row, readable } from "../durable/act.js"
@@ -15,6 +14,7 @@ import * as Json from "../durable/json.js"
 import { ask, ended, isFinal, type Life, stop } from "../durable/run.js"
 import { answerOf, failureOf } from "../durable/toolValue.js"
 import { type EffectRecord, EffectStatus } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 
 interface Codecs<A, E, AR, ER> {
   readonly output: Json.Codec<A, AR>
@@ -72,7 +72,8 @@ const follow = (life: Life, row: Row): Effect.Effect<EffectRecord> =>
       return stop(life, new RunFinished({ runId: life.runId, asked: `the result of ${row.key}` }))
     }
     const entries = Option.isSome(found) ? entriesOf(life, found.value) : Stream.empty
-    return Stream.merge(entries, Stream.fromSchedule(Schedule.spaced(safetyNet))).pipe(
+    const looks = Stream.unwrap(Effect.map(Rest.make, (rest) => Stream.repeatEffect(rest(safetyNet))))
+    return Stream.merge(entries, looks).pipe(
       Stream.mapEffect(() => Effect.zipRight(stillOn(life), look(life, row.key))),
       Stream.filterMap(Option.filter((record) => isSettled(record.status))),
       Stream.runHead,

@@ -2,12 +2,12 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { TapeClient } from "../Client.js"
 import type { TapeError } from "../Errors.js"
+import * as Rest from "../internal/rest.js"
 import type { Desk } from "./desk.js"
 import type { Unit } from "./turn.js"
 
@@ -18,13 +18,15 @@ export const run = <R>(
 ): Effect.Effect<never, never, R | TapeClient> =>
   Effect.gen(function* () {
     const wake = yield* Queue.sliding<void>(1)
+    const idle = yield* Rest.make
     let soon: ReadonlyArray<number> = []
 
     const rest = Effect.gen(function* () {
       const [first, ...others] = soon
       soon = others
-      const woken = yield* Effect.timeoutOption(Queue.take(wake), first ?? pollInterval)
-      if (Option.isSome(woken)) {
+      const pause = first === undefined ? idle(pollInterval) : Effect.sleep(first)
+      const isWoken = yield* Effect.raceFirst(Effect.as(Queue.take(wake), true), Effect.as(pause, false))
+      if (isWoken) {
         // The entry is there before its task is: the server matches right after.
         soon = afterEntry
         yield* Effect.sleep(untilMatchedMs)

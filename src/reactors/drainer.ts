@@ -25,6 +25,11 @@ export class Drainer {
     return [...runs]
   }
 
+  /** Whether some run is known to owe something. */
+  get isBusy(): boolean {
+    return this.undone.size > 0
+  }
+
   remember(runId: string, owes: Turn["owes"]): Effect.Effect<void> {
     return Effect.map(Clock.currentTimeMillis, (now) => {
       if (owes === "something") {

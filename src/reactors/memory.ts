@@ -22,6 +22,11 @@ export class Memory {
     return this.open.size
   }
 
+  /** When the first of them is asked about again, if there is one. */
+  get next(): number {
+    return Math.min(...Array.from(this.open.values(), ({ notBefore }) => notBefore))
+  }
+
   /** Those that are not resting. What is no longer listed is forgotten. */
   awake(rows: ReadonlyArray<EffectRecord>, now: number): ReadonlyArray<EffectRecord> {
     const listed = new Set(rows.map(keyOf))

@@ -17,13 +17,14 @@ import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { ObligationRecord, RunState } from "../gen/tape/v1/tape_pb.js"
 import { processName } from "../internal/processName.js"
+import * as Rest from "../internal/rest.js"
 import type { ConnectorOf } from "../outbox/ToolLike.js"
 import { finder, type UndoableTool } from "./compensators.js"
 import type { Drained } from "./drained.js"
 import { Drainer } from "./drainer.js"
 import { drainRun } from "./drainRun.js"
 import { follow } from "./follow.js"
-import { recordLag, ticked, untroubled } from "./supervise.js"
+import { again, recordLag, ticked, untroubled } from "./supervise.js"
 
 /**
  * Which obligations are worked, and how they are undone.
@@ -175,12 +176,13 @@ export const layerObligations = <
         trouble: "obligations cannot be worked for now",
         fine: "obligations are worked again"
       })
-      const rest = Effect.timeoutOption(Queue.take(wake), options.interval ?? "5 seconds")
-      yield* (
-        options.schedule === undefined
-          ? Effect.forever(Effect.zipRight(turn, rest))
-          : Effect.asVoid(Effect.repeat(turn, options.schedule))
-      ).pipe(named, Effect.forkScoped)
+      const interval = options.interval ?? "5 seconds"
+      const rest = yield* Rest.make
+      // A pass that failed has told of nothing that is owed.
+      const pause = (reports: unknown) =>
+        reports === undefined || drainer.isBusy ? Effect.sleep(interval) : rest(interval)
+      const turns = Effect.map(turn, (reports) => Effect.raceFirst(Queue.take(wake), pause(reports)))
+      yield* again(turns, options.schedule).pipe(named, Effect.forkScoped)
       yield* listen(tape, drainer, wake).pipe(named, Effect.forkScoped)
       if (options.follow !== false) {
         const tools = [...(options.tools ?? []), ...(options.apps ?? []).flatMap((app) => app.tools)]

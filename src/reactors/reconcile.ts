@@ -7,16 +7,17 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import { TapeClient } from "../Client.js"
 import type * as Connectors from "../Connectors.js"
 import type { TapeError } from "../Errors.js"
 import { EffectDispatchMode, type EffectRecord, EffectStatus } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { Memory } from "./memory.js"
 import type { Reconciled } from "./reconciled.js"
 import { type Settle, settle } from "./settle.js"
-import { recordLag, ticked } from "./supervise.js"
+import { again, recordLag, ticked } from "./supervise.js"
 
 /**
  * How UNKNOWN effects are settled.
@@ -110,14 +111,20 @@ export const layerReconcile = <
   options: ReconcileLoopOptions<Tools, Names> = {}
 ): Layer.Layer<never, never, ReconcileRequirements<Tools, Names>> =>
   Layer.scopedDiscard(
-    Effect.suspend(() => {
+    Effect.gen(function* () {
       const memory = new Memory()
-      return pass(options, memory).pipe(
-        Effect.matchCauseEffect({
-          onFailure: (cause) => memory.trouble(cause),
-          onSuccess: () => memory.fine
-        }),
-        Effect.repeat(options.schedule ?? Schedule.spaced(options.interval ?? "2 seconds")),
+      const rest = yield* Rest.make
+      const interval = Effect.sleep(options.interval ?? "2 seconds")
+      const turn = Effect.matchCauseEffect(pass(options, memory), {
+        onFailure: (cause) => Effect.as(memory.trouble(cause), interval),
+        onSuccess: () => Effect.as(memory.fine, idle)
+      })
+      // Effects that are PENDING become old enough without anything being written.
+      const idle =
+        options.pendingOlderThan === undefined
+          ? Effect.suspend(() => rest(options.interval ?? "2 seconds", memory.next))
+          : interval
+      yield* again(turn, options.schedule).pipe(
         Effect.annotateLogs({ module: "Reactors", fiber: "reconcile", reactor: "reconcile" }),
         Effect.forkScoped
       )

@@ -5,22 +5,25 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
+import * as Random from "effect/Random"
+import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { TapeClient } from "../Client.js"
 import { RunError } from "../durable/errors.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { RunState } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 import { recovered } from "../observability/metrics.js"
 import { inSpanOf } from "../observability/tracing.js"
-import { recordLag, ticked } from "./supervise.js"
+import { again, recordLag, ticked } from "./supervise.js"
 
 const named = {
   runId: Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id")),
@@ -110,13 +113,15 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
   Layer.scopedDiscard(
     Effect.gen(function* () {
       const driven = yield* FiberMap.make<string, void>()
-      const resting = new Map<string, Rest>()
+      const resting = new Map<string, Waits>()
+      const rest = yield* Rest.make
+      const interval = Effect.map(Random.nextRange(0.8, 1.2), (spread) => Duration.millis(2000 * spread))
       let silent = false
       const pass = Effect.gen(function* () {
         const found = yield* abandoned(options)
         const now = yield* Clock.currentTimeMillis
         for (const { app, run } of found) {
-          if ((yield* FiberMap.size(driven)) >= parallelismOf(options)) return
+          if ((yield* FiberMap.size(driven)) >= parallelismOf(options)) break
           const { runId } = run
           if (FiberMap.unsafeHas(driven, runId) || (resting.get(runId)?.until ?? 0) > now) continue
           yield* FiberMap.run(
@@ -125,21 +130,24 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
             Effect.flatMap(recover(options, app, run), (report) => settled(resting, report))
           )
         }
+        if ((yield* FiberMap.size(driven)) > 0) return Effect.flatMap(interval, Effect.sleep)
+        const next = Math.min(...found.map(({ run }) => resting.get(run.runId)?.until ?? now))
+        return Effect.flatMap(interval, (interval) => rest(interval, next))
       }).pipe(ticked("recover"))
-      return yield* pass.pipe(
-        Effect.matchCauseEffect({
-          onFailure: (cause) => {
-            if (silent) return Effect.void
-            silent = true
-            return Effect.logError("runs cannot be recovered for now", cause)
-          },
-          onSuccess: () => {
-            if (!silent) return Effect.void
-            silent = false
-            return Effect.logInfo("runs are recovered again")
-          }
-        }),
-        Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced("2 seconds"))),
+      const turn = Effect.matchCauseEffect(pass, {
+        onFailure: (cause) => {
+          const pause = Effect.flatMap(interval, Effect.sleep)
+          if (silent) return Effect.succeed(pause)
+          silent = true
+          return Effect.as(Effect.logError("runs cannot be recovered for now", cause), pause)
+        },
+        onSuccess: (pause) => {
+          if (!silent) return Effect.succeed(pause)
+          silent = false
+          return Effect.as(Effect.logInfo("runs are recovered again"), pause)
+        }
+      })
+      return yield* again(turn, options.schedule).pipe(
         Effect.annotateLogs({ module: "Reactors", fiber: "recover", reactor: "recover" }),
         Effect.forkScoped
       )
@@ -155,7 +163,7 @@ interface Abandoned<R> {
   readonly run: RunState
 }
 
-interface Rest {
+interface Waits {
   readonly tries: number
   readonly until: number
 }
@@ -257,7 +265,7 @@ const told = (report: Recovered): Effect.Effect<void> => {
 }
 
 /** A run that cannot go on is asked less and less often, from 2 seconds to 5 minutes. */
-const settled = (resting: Map<string, Rest>, report: Recovered): Effect.Effect<void> =>
+const settled = (resting: Map<string, Waits>, report: Recovered): Effect.Effect<void> =>
   Effect.map(Clock.currentTimeMillis, (now) => {
     if (report._tag === "finished" || report._tag === "failed" || report._tag === "parked") {
       resting.delete(report.runId)

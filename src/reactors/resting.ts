@@ -16,6 +16,11 @@ export class Resting {
     return this.rests.size
   }
 
+  /** When the first of them is tried again, if there is one. */
+  get next(): number {
+    return Math.min(...Array.from(this.rests.values(), ({ until }) => until))
+  }
+
   /** Those that are not resting. What is no longer listed is forgotten. */
   awake<A>(rows: ReadonlyArray<A>, keyOf: (row: A) => string, now: number): ReadonlyArray<A> {
     const listed = new Set(rows.map(keyOf))

@@ -2,6 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import type * as Schedule from "effect/Schedule"
 import { reactorLag, ticks } from "../observability/metrics.js"
 import { inSpan } from "../observability/tracing.js"
 
@@ -28,6 +29,13 @@ export const recordLag = (reactor: string, dueAt: ReadonlyArray<bigint>): Effect
     const oldest = dueAt.reduce((oldest, due) => Math.min(oldest, Number(due)), now)
     return Metric.set(Metric.tagged(reactorLag, "reactor", reactor), now - oldest)
   })
+
+/** One pass after another: by the schedule if there is one, else after the pause that each pass asks for. */
+export const again = <R>(
+  turn: Effect.Effect<Effect.Effect<void>, never, R>,
+  schedule: Schedule.Schedule<unknown> | undefined
+): Effect.Effect<void, never, R> =>
+  schedule === undefined ? Effect.forever(Effect.flatten(turn)) : Effect.asVoid(Effect.repeat(turn, schedule))
 
 /** One pass after another goes on through any trouble, which is said once, and said again when it is over. */
 export const untroubled = <A, E, R>(

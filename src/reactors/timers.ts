@@ -15,12 +15,13 @@ import type * as Connectors from "../Connectors.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { TimerRecord } from "../gen/tape/v1/tape_pb.js"
+import * as Rest from "../internal/rest.js"
 import { timers as counted } from "../observability/metrics.js"
 import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { type Acting, act, type DueTimer } from "./actions.js"
 import type { Fired } from "./fired.js"
 import { Resting } from "./resting.js"
-import { recordLag, ticked, untroubled } from "./supervise.js"
+import { again, recordLag, ticked, untroubled } from "./supervise.js"
 
 /**
  * What is done about timers that are due.
@@ -155,6 +156,7 @@ export const layerTimers = <
       const acted = yield* FiberMap.make<string, void>()
       const resting = new Resting()
       const interval = Duration.toMillis(options.interval ?? "2 seconds")
+      const rest = yield* Rest.make
       const pass = Effect.gen(function* () {
         const busy = yield* FiberMap.size(acted)
         const { timers } = yield* tape.listDueTimers({
@@ -175,15 +177,16 @@ export const layerTimers = <
           { discard: true }
         )
         // More are due than are free: look again soon.
-        return due.length > free ? 50 : undefined
+        if (due.length > free) return Effect.sleep(50)
+        const pause = untilNext(tape, interval)
+        return busy + due.length > 0
+          ? Effect.flatMap(pause, Effect.sleep)
+          : Effect.flatMap(pause, (pause) => rest(pause, resting.next))
       }).pipe(ticked("timers"))
       const turn = untroubled(pass, { trouble: "timers cannot be listed for now", fine: "timers are listed again" })
-      const rest = (soon: number | undefined) =>
-        Effect.flatMap(soon === undefined ? untilNext(tape, interval) : Effect.succeed(soon), Effect.sleep)
-      yield* (
-        options.schedule === undefined
-          ? Effect.forever(Effect.flatMap(turn, rest))
-          : Effect.asVoid(Effect.repeat(turn, options.schedule))
+      yield* again(
+        Effect.map(turn, (pause) => pause ?? Effect.sleep(interval)),
+        options.schedule
       ).pipe(Effect.annotateLogs({ module: "Reactors", fiber: "timers", reactor: "timers" }), Effect.forkScoped)
     })
   )
