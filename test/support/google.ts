@@ -15,7 +15,7 @@ export interface Message {
 
 /**
  * What becomes of one call, instead of an answer: an error by its code, with `books` after having done what was asked
- * (the answer is lost), with `hold` only when that is done.
+ * (the answer is lost), with `hold` only when that is done. `OK` is no trouble, but for the `hold`.
  */
 export interface Trouble {
   readonly code: Grpc.status
@@ -63,7 +63,7 @@ export const fake: Effect.Effect<Fake, never, Scope.Scope> = Effect.gen(function
     tasks: new Map(),
     remembered: new Set()
   } satisfies Omit<Fake, "address">
-  const server = new Grpc.Server()
+  const server = new Grpc.Server({ "grpc.max_receive_message_length": 12_000_000 })
   server.addService(service(pubsub, "google.pubsub.v1.Publisher"), methods(state, publisher(state)))
   server.addService(service(tasks, "google.cloud.tasks.v2.CloudTasks"), methods(state, cloudTasks(state)))
   const port = yield* Effect.acquireRelease(
@@ -119,8 +119,11 @@ const methods = (state: State, handlers: { readonly [name: string]: Method }): G
         Effect.runFork(
           Effect.map(held, () => {
             try {
-              const answered = trouble === undefined || trouble.books === true ? handler(request) : {}
-              if (trouble === undefined) answer(null, answered)
+              const answered =
+                trouble === undefined || trouble.books === true || trouble.code === Grpc.status.OK
+                  ? handler(request)
+                  : {}
+              if (trouble === undefined || trouble.code === Grpc.status.OK) answer(null, answered)
               else answer({ code: trouble.code, details: "as the test wants it" })
             } catch (error) {
               answer(
