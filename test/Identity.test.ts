@@ -318,7 +318,7 @@ describe("scopes", () => {
 })
 
 /** A run of that app with an intent for the connector "bank". */
-const intend = (appName: string, tenantId: string) =>
+const intend = (appName: string, tenantId: string, callIndex = 0) =>
   Effect.gen(function* () {
     const tape = yield* TapeClient
     const who = { appName, userId: "u", sessionId: "s", invocationId: "i" }
@@ -327,6 +327,7 @@ const intend = (appName: string, tenantId: string) =>
       runId,
       decisionIndex: -1n,
       toolName: "wire",
+      callIndex,
       requestJson: "{}",
       semantics: EffectSemantics.NON_IDEMPOTENT,
       dispatchMode: EffectDispatchMode.OUTBOX,
@@ -377,6 +378,30 @@ describe("what a connector is told", () => {
         yield* Reactors.drainOnce({ connectors: ["bank"], which: "all" })
         assert.deepStrictEqual(each("compensate"), [["compensate", "treasury", "acme"]])
       }).pipe(Effect.provide(bank))
+    }).pipe(Effect.provide(Tape))
+  )
+
+  it.effect("of a run that is known already, the tape is not asked again", () =>
+    Effect.gen(function* () {
+      for (const callIndex of [0, 1, 2]) yield* intend("treasury", "acme", callIndex)
+      yield* intend("mail", "")
+      const told: Array<string> = []
+      const bank = Connectors.make("bank", {
+        dispatch: ({ tenantId }) =>
+          Effect.as(
+            Effect.sync(() => told.push(tenantId)),
+            { _tag: "confirmed" }
+          )
+      })
+      let asked = 0
+      const watched = wrapped(yield* TapeClient, (rpc, _, call) => {
+        if (rpc === "getRun") asked++
+        return call
+      })
+      const pass = Outbox.dispatchOnce({ connectors: ["bank"], parallelism: 1 })
+      yield* pass.pipe(Effect.provide(bank), Effect.provideService(TapeClient, watched))
+      assert.deepStrictEqual(told.toSorted(), ["", "acme", "acme", "acme"])
+      assert.strictEqual(asked, 2)
     }).pipe(Effect.provide(Tape))
   )
 })

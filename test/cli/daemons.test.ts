@@ -132,6 +132,8 @@ describe("tape outbox", () => {
       const engine = yield* Layer.build(Engine.layerUrl("memory:"))
       const { url } = yield* Effect.provide(GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine }), engine)
       const client = yield* Client.makeGrpc({ url })
+      // Not for this daemon: it would be the first to be told.
+      yield* Effect.provideService(intend("bank"), TapeClient, client)
       const child = yield* Effect.acquireRelease(
         Effect.sync(() =>
           spawn(
@@ -152,7 +154,6 @@ describe("tape outbox", () => {
         ({ done, value }) => (done === true ? undefined : JSON.parse(value))
       )
       assert.deepStrictEqual(yield* next, { ready: "outbox", url, connectors: ["log"] })
-      yield* Effect.provideService(intend("bank"), TapeClient, client)
       const intent = yield* Effect.provideService(intend("log"), TapeClient, client)
       const { outbox } = yield* next
       assert.deepInclude(outbox[0], { _tag: "confirmed", run_id: intent.runId })

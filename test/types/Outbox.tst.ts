@@ -9,6 +9,7 @@ import { layer } from "../../src/Outbox.js"
 import type { ConnectorOf, ToolLike } from "../../src/outbox/ToolLike.js"
 import type { Pending } from "../../src/outbox/tool.js"
 import { tool } from "../../src/outbox/tool.js"
+import { toolWith } from "../../src/outbox/toolRules.js"
 
 type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 const same = <A, B>(_equal: Equals<A, B>): void => undefined
@@ -76,6 +77,19 @@ tool("undone", {
   compensate: (_, wired) => Effect.log(wired.wireId)
 })
 
+// With rules of its own a program keeps the types of all its tools.
+const scoped = toolWith({ requireScope: true })
+const Wired = scoped("wire_money", {
+  connector: "bank.wire",
+  semantics: "non_idempotent",
+  input,
+  output,
+  error: Refused,
+  businessKey: (wire) => `${wire.account}:${wire.amount}`,
+  waitForResult: true,
+  scope: "wires:send"
+})
+same<typeof Wired, typeof WireMoney>(true)
 // --- the mistakes ---
 
 // A missing safety net.
@@ -85,6 +99,15 @@ tool("bare", {
   semantics: "non_idempotent",
   input,
   output
+})
+
+scoped("bare", {
+  connector: "bank.wire",
+  // @ts-expect-error non_idempotent needs a safety net: add businessKey, statusCheck, compensate or humanGate
+  semantics: "non_idempotent",
+  input,
+  output,
+  scope: "wires:send"
 })
 
 // An option that does not exist.
