@@ -1,6 +1,6 @@
 /** Spans and metrics; trace context and log lines have files of their own. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Metric, Option, TestClock, type Tracer } from "effect"
+import { Effect, Fiber, Layer, Metric, Option, TestClock, type Tracer } from "effect"
 import { Client, Handlers, Observability, Reactors, TapeClient } from "effect-tape"
 import { EffectDispatchMode, EffectStatus, ObligationStatus, RunStatus } from "effect-tape/proto"
 import { fakeTape } from "./client/fake.js"
@@ -104,16 +104,10 @@ describe("spans", () => {
         assert.deepStrictEqual(log, [`tape.${name} begins`, `tape.${name} ends: ${error.message}`])
       }
       log.length = 0
-      yield* life(trips({ undo: Effect.fail("the truck left") }), { paid: false }).pipe(
-        Effect.fork,
-        Effect.zipRight(
-          until(
-            Effect.sync(() =>
-              log.some((line) => line.startsWith("tape.compensate ends")) ? Option.some(0) : Option.none()
-            )
-          )
-        )
-      )
+      const fiber = yield* Effect.fork(life(trips({ undo: Effect.fail("the truck left") }), { paid: false }))
+      const undone = Effect.sync(() => log.some((line) => line.startsWith("tape.compensate ends")))
+      yield* until(Effect.map(undone, (is) => (is ? Option.some(is) : Option.none())))
+      yield* Fiber.interrupt(fiber)
       assert.include(log, "tape.dispatch_effect ends: no funds")
     }).pipe(
       Effect.provide([
