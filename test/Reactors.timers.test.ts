@@ -5,7 +5,7 @@ import { TapeClient } from "../src/Client.js"
 import * as Durable from "../src/Durable.js"
 import { EffectStatus, RunStatus } from "../src/gen/tape/v1/tape_pb.js"
 import * as Reactors from "../src/Reactors.js"
-import { dedupingBank, firstRun, ids, keyed, killedAt, leaseRunsOut, until } from "./Durable.fixtures.js"
+import { dedupingBank, firstRun, ids, keyed, killedAt, leaseRunsOut, until, wrapped } from "./Durable.fixtures.js"
 import { tags, tape } from "./Outbox.dispatcher.fixtures.js"
 
 const run = (name = "r") =>
@@ -157,6 +157,27 @@ describe("Reactors.timersOnce", () => {
       assert.deepStrictEqual(yield* resolutionOf(runId), { timed_out: true, approved: false })
       assert.deepStrictEqual(yield* due, [])
       assert.isAtLeast(calls, 1)
+    }).pipe(Effect.provide(tape))
+  )
+
+  it.effect("interrupted after its callback, acknowledges the timer first", () =>
+    Effect.gen(function* () {
+      const runId = yield* run()
+      yield* set(runId, "remind", {})
+      const reached = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const slow = wrapped(yield* TapeClient, (rpc, _, call) =>
+        rpc === "cancelTimer"
+          ? Effect.zipRight(Effect.zipRight(Deferred.succeed(reached, undefined), Deferred.await(go)), call)
+          : call
+      )
+      const pass = Reactors.timersOnce({ onTimer: () => Effect.void })
+      const fiber = yield* Effect.fork(Effect.provideService(pass, TapeClient, slow))
+      yield* Deferred.await(reached)
+      yield* Fiber.interruptFork(fiber)
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.await(fiber)
+      assert.deepStrictEqual(yield* due, [])
     }).pipe(Effect.provide(tape))
   )
 

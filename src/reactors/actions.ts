@@ -147,11 +147,15 @@ const call = <R>(timer: TimerRecord, acting: Acting<R>): Action<R> =>
       )
     )
     if (exclusive) return yield* callAlone(timer, acting, called)
-    const raised = yield* called
-    if (raised !== undefined) return failed(timer, raised)
-    // The callback may have set the timer anew: that one is not ours to remove.
-    if (yield* isStillDue(timer, acting)) yield* cancel(timer, acting)
-    return { ...namesOf(timer), _tag: "called" }
+    return yield* Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const raised = yield* restore(called)
+        if (raised !== undefined) return failed(timer, raised)
+        // The callback may have set the timer anew: that one is not ours to remove.
+        if (yield* isStillDue(timer, acting)) yield* cancel(timer, acting)
+        return { ...namesOf(timer), _tag: "called" } satisfies Fired
+      })
+    )
   })
 
 /** Who removes the timer is the one who calls; after a failure, or interrupted, he sets it again. */

@@ -5,6 +5,7 @@ import { sqliteFile, transports } from "../support/Harness.js"
 import * as Postgres from "../support/Postgres.js"
 import { durable } from "./ways/durable.js"
 import { following } from "./ways/following.js"
+import { interruption } from "./ways/interruption.js"
 import { outbox } from "./ways/outbox.js"
 
 const quiet = Logger.remove(Logger.defaultLogger)
@@ -17,6 +18,7 @@ const ways = {
 
 for (const [name, way] of Object.entries(ways)) {
   layer(Layer.merge(way, quiet), { excludeTestServices: true })(name, (it) => {
-    for (const { run, title } of [...outbox, ...durable, ...following]) it.scoped(title, () => Effect.asVoid(run))
+    for (const { run, title } of [...outbox, ...durable, ...following, ...interruption])
+      it.scoped(title, () => Effect.asVoid(run))
   })
 }
