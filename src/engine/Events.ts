@@ -21,6 +21,7 @@ import { requireRun } from "./ledgers/common.js"
 import * as Predicate from "./Predicate.js"
 import type { StoreError } from "./StoreError.js"
 import * as Subject from "./Subject.js"
+import { pageBytes } from "./store/Room.js"
 import type { Store } from "./store/Store.js"
 import { type Entry, Journal } from "./store/tables.js"
 
@@ -97,13 +98,15 @@ const entriesOfRun = (
       ? store.read((snapshot) =>
           Effect.gen(function* () {
             const globalSeq = yield* snapshot.head
-            const entries = yield* snapshot.select(
+            const { isAll, rows: entries } = yield* snapshot.selectWithin(
               Journal,
               "where run_id = ? and seq >= ? and global_seq > ? order by seq limit ?",
-              [runId, cursor.seq, afterGlobalSeq, BigInt(limit)]
+              [runId, cursor.seq, afterGlobalSeq, BigInt(limit)],
+              { bytes: pageBytes }
             )
             const last = entries.at(-1)
-            return [entries, entries.length === limit && last !== undefined ? { seq: last.seq + 1n } : { globalSeq }]
+            const isLast = isAll && entries.length < limit
+            return [entries, isLast || last === undefined ? { globalSeq } : { seq: last.seq + 1n }]
           })
         )
       : Effect.map(store.tail.after(cursor.globalSeq, limit), ({ entries, upTo }) => [

@@ -1,7 +1,10 @@
 /**
  * The only way to write a journal entry.
  */
+import { create, toBinary } from "@bufbuild/protobuf"
 import * as Effect from "effect/Effect"
+import { EventEntrySchema } from "../gen/tape/v1/tape_pb.js"
+import { Refusal } from "../Handlers.js"
 import type { StoreError } from "./StoreError.js"
 import type { Transaction } from "./store/Transaction.js"
 import { Counters, type Run, Runs } from "./store/tables.js"
@@ -64,6 +67,24 @@ const draft = (runId: string, seq: bigint, tx: Transaction, trace: Trace, event:
   schemaVersion: 1,
   ...trace
 })
+
+/** Refuses entries that no message could carry: nobody who follows the journal would get past them. */
+export const checkSize = ({ tx }: Context, maxBytes: number): Effect.Effect<void, Refusal> => {
+  for (const draft of tx.drafts) {
+    if (3 * (draft.payloadJson.length + draft.subject.length) > maxBytes - otherBytes) {
+      const size = toBinary(EventEntrySchema, create(EventEntrySchema, draft)).length + otherBytes
+      if (size > maxBytes) {
+        return Refusal.exhausted(
+          `the journal entry would take ${size} bytes, texts written as JSON; the limit is ${maxBytes} bytes`
+        )
+      }
+    }
+  }
+  return Effect.void
+}
+
+/** What a message has around an entry's texts, at most: numbers, tags, the ids of a task. */
+const otherBytes = 1_000
 
 /** Compact JSON with sorted keys; integers of 64 bits keep every digit. */
 export const stringify = (value: Payload): string => {

@@ -9,7 +9,8 @@ import * as Stream from "effect/Stream"
 import { Tape } from "../gen/tape/v1/tape_pb.js"
 import { type Call, type Handlers, Refusal } from "../Handlers.js"
 import * as Events from "./Events.js"
-import type * as Journal from "./Journal.js"
+import * as Journal from "./Journal.js"
+import * as Listing from "./Listing.js"
 import * as Budgets from "./ledgers/Budgets.js"
 import * as Compaction from "./ledgers/Compaction.js"
 import type { Answer } from "./ledgers/common.js"
@@ -30,6 +31,7 @@ import * as Matcher from "./Matcher.js"
 import * as Housekeeping from "./retention/housekeeping.js"
 import type { StoreError } from "./StoreError.js"
 import type { Snapshot, Store } from "./store/Store.js"
+import type { Reader } from "./store/Transaction.js"
 import * as Trace from "./Trace.js"
 import * as Validate from "./Validate.js"
 
@@ -60,7 +62,15 @@ const served = (
 ): Handlers<typeof Tape> => {
   const write = <A>(call: Call, ledger: (context: Journal.Context) => Answer<A>): Effect.Effect<A, Refusal> => {
     const trace = Trace.fromCall(call)
-    return settled(store.write((tx) => ledger({ tx, trace })))
+    return settled(
+      store.write((tx) => {
+        const context = { tx, trace }
+        return Effect.zipLeft(
+          ledger(context),
+          Effect.suspend(() => Journal.checkSize(context, settings.maxMessageBytes))
+        )
+      })
+    )
   }
   /** A write that is not idempotent by nature: a call that names itself is applied once. */
   const once = <I extends DescMessage, O extends DescMessage>(
@@ -74,6 +84,14 @@ const served = (
   }
   const read = <A>(ledger: (snapshot: Snapshot, nowMs: bigint) => Answer<A>): Effect.Effect<A, Refusal> =>
     settled(Effect.flatMap(store.nowMs, (nowMs) => store.read((snapshot) => ledger(snapshot, nowMs))))
+  const { maxListed, maxMessageBytes } = settings
+  const list = <I extends DescMessage, O extends DescMessage>(
+    { output }: DescMethodUnary<I, O>,
+    ledger: (reader: Reader, nowMs: bigint) => Answer<MessageShape<O>>
+  ): Effect.Effect<MessageShape<O>, Refusal> =>
+    read((snapshot, nowMs) => Listing.some(snapshot, output, maxMessageBytes, (reader) => ledger(reader, nowMs)))
+  const listWhole = <A>(hint: string, ledger: (reader: Reader) => Answer<A>): Effect.Effect<A, Refusal> =>
+    read((snapshot) => Listing.whole(snapshot, hint, maxMessageBytes, ledger))
 
   return {
     beginRun: (request, call) =>
@@ -90,7 +108,8 @@ const served = (
       ),
     endRun: (request, call) => once(rpcs.endRun, request, call, (context) => Runs.end(context, request)),
     getRun: (request) => read((snapshot) => Runs.get(snapshot, request.runId)),
-    listRunsToRecover: (request) => read((snapshot, nowMs) => Runs.listToRecover(snapshot, request, nowMs)),
+    listRunsToRecover: (request) =>
+      list(rpcs.listRunsToRecover, (reader, nowMs) => Runs.listToRecover(reader, request, nowMs)),
     subscribeRun: (request) => Events.ofRun(store, request),
 
     recordDecision: (request, call) => write(call, (context) => Decisions.record(context, request)),
@@ -100,9 +119,10 @@ const served = (
     completeEffect: (request, call) => write(call, (context) => Effects.complete(context, request)),
     getEffect: (request) => read((snapshot) => Effects.get(snapshot, request)),
     reconcileEffect: (request, call) => write(call, (context) => Effects.reconcile(context, request)),
-    listPendingEffects: (request) => read((snapshot) => Effects.listPending(snapshot, request)),
+    listPendingEffects: (request) => list(rpcs.listPendingEffects, (reader) => Effects.listPending(reader, request)),
 
-    listEffectsToDispatch: (request) => read((snapshot, nowMs) => Outbox.listDue(snapshot, request, nowMs)),
+    listEffectsToDispatch: (request) =>
+      list(rpcs.listEffectsToDispatch, (reader, nowMs) => Outbox.listDue(reader, request, nowMs)),
     claimEffectDispatch: (request, call) =>
       once(rpcs.claimEffectDispatch, request, call, (context) => Outbox.claim(context, request)),
     recordDispatchAttempt: (request, call) =>
@@ -110,10 +130,13 @@ const served = (
     recordExternalObservation: (request, call) => write(call, (context) => Outbox.recordObservation(context, request)),
 
     registerCompensation: (request, call) => write(call, (context) => Obligations.register(context, request)),
-    listObligations: (request) => read((snapshot) => Obligations.list(snapshot, request)),
+    listObligations: (request) =>
+      listWhole("ask for only_unresolved, or one status_filter after the other", (reader) =>
+        Obligations.list(reader, request, maxListed)
+      ),
     resolveObligation: (request, call) => write(call, (context) => Obligations.resolve(context, request)),
     listUnresolvedObligations: (request) =>
-      read((snapshot, nowMs) => Obligations.listUnresolved(snapshot, request, nowMs)),
+      list(rpcs.listUnresolvedObligations, (reader, nowMs) => Obligations.listUnresolved(reader, request, nowMs)),
     claimObligation: (request, call) =>
       once(rpcs.claimObligation, request, call, (context) => Obligations.claim(context, request)),
     recordObligationAttempt: (request, call) =>
@@ -134,18 +157,19 @@ const served = (
     cancelTimer: (request, call) => once(rpcs.cancelTimer, request, call, (context) => Timers.cancel(context, request)),
     listDueTimers: (request, call) =>
       request.claim
-        ? once(rpcs.listDueTimers, request, call, (context) => Timers.claimDue(context, request))
-        : read((snapshot, nowMs) => Timers.listDue(snapshot, request, nowMs)),
+        ? once(rpcs.listDueTimers, request, call, (context) => Timers.claimDue(context, request, maxMessageBytes))
+        : list(rpcs.listDueTimers, (reader, nowMs) => Timers.listDue(reader, request, nowMs)),
 
     writeValue: (request, call) => once(rpcs.writeValue, request, call, (context) => Values.write(context, request)),
     getValue: (request) => read((snapshot) => Values.get(snapshot, request)),
-    watchValue: (request) => WatchValue.watch(store, request),
+    watchValue: (request) => WatchValue.watch(store, request, maxMessageBytes),
     deleteValue: (request, call) => once(rpcs.deleteValue, request, call, (context) => Values.remove(context, request)),
 
     createSession: (request, call) =>
       once(rpcs.createSession, request, call, (context) => Sessions.make(context, request)),
-    getSession: (request) => read((snapshot) => Sessions.get(snapshot, request, settings.maxListed)),
-    listSessions: (request) => read((snapshot) => Sessions.list(snapshot, request, settings.maxListed)),
+    getSession: (request) =>
+      listWhole("ask for fewer events with max_events", (reader) => Sessions.get(reader, request, maxListed)),
+    listSessions: (request) => list(rpcs.listSessions, (reader) => Sessions.list(reader, request, maxListed)),
     deleteSession: (request, call) =>
       Effect.zipLeft(
         once(rpcs.deleteSession, request, call, (context) => Sessions.remove(context, request)),
@@ -157,7 +181,8 @@ const served = (
       return hasId ? write(call, ledger) : once(rpcs.appendEvent, request, call, ledger)
     },
 
-    listCompactableRuns: (request) => read((snapshot, nowMs) => Compaction.listCompactable(snapshot, request, nowMs)),
+    listCompactableRuns: (request) =>
+      list(rpcs.listCompactableRuns, (reader, nowMs) => Compaction.listCompactable(reader, request, nowMs)),
     compactRun: (request, call) => write(call, (context) => Compaction.compact(context, request)),
 
     registerReaction: (request, call) => {
@@ -171,11 +196,13 @@ const served = (
         write(call, (context) => Reactions.deregister(context, request)),
         matcher.changed
       ),
-    listReactions: (request) => read((snapshot) => Reactions.list(snapshot, request)),
-    claimTasks: (request, call) => once(rpcs.claimTasks, request, call, (context) => Tasks.claim(context, request)),
+    listReactions: (request) =>
+      listWhole("ask for one subject_pattern after the other", (reader) => Reactions.list(reader, request, maxListed)),
+    claimTasks: (request, call) =>
+      once(rpcs.claimTasks, request, call, (context) => Tasks.claim(context, request, maxMessageBytes)),
     completeTask: (request, call) => write(call, (context) => Tasks.complete(context, request)),
     nackTask: (request, call) => once(rpcs.nackTask, request, call, (context) => Tasks.nack(context, request)),
-    listTasks: (request) => read((snapshot) => Tasks.list(snapshot, request)),
+    listTasks: (request) => list(rpcs.listTasks, (reader) => Tasks.list(reader, request)),
 
     subscribeEvents: (request) => Events.all(store, request),
     subscribeBySubject: (request) => Events.bySubject(store, request)

@@ -49,7 +49,7 @@ const withCeiling = <M extends Message>(message: M, field: string, ceiling: numb
 }
 
 /** No fewer bytes than a value takes on the wire: three for each UTF-16 unit, and room for numbers, tags and lengths. */
-const atMost = (value: unknown): number =>
+export const atMost = (value: unknown): number =>
   typeof value === "string"
     ? 3 * value.length + 16
     : typeof value === "object" && value !== null

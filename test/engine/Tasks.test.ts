@@ -79,11 +79,10 @@ describe("claiming tasks", () => {
     Effect.gen(function* () {
       const tape = yield* TapeClient
       yield* react()
-      const large = JSON.stringify("x".repeat(900_000))
+      const large = JSON.stringify("x".repeat(1_500_000))
       yield* Effect.forEach(["a", "b", "c"], (key) => write(key, large))
       yield* newestTaskWhen(3n)
-      assert.deepStrictEqual(subjects(yield* claim("A")), ["a"])
-      assert.deepStrictEqual(subjects(yield* claim("A")), ["b"])
+      assert.deepStrictEqual(subjects(yield* claim("A")), ["a", "b"])
       const { tasks: rest } = yield* tape.claimTasks({ reactionId: "r", shard: -1, owner: "B" })
       assert.deepStrictEqual(subjects(rest), ["c"])
     }).pipe(Effect.provide(tape))

@@ -1,8 +1,31 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import { TapeClient } from "effect-tape"
+import { Store, StoreError } from "effect-tape/engine"
+import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
+import * as Tail from "../../src/engine/store/Tail.js"
+import type { Entry } from "../../src/engine/store/tables.js"
+import * as LargeRows from "./largeRows.js"
 import { tapeAt } from "./ledgerFixtures.js"
 import * as LongKeys from "./longKeys.js"
+
+const largeRows = tapeAt("memory:", { maxMessageBytes: LargeRows.maxMessageBytes })
+
+const payloadJson = JSON.stringify("x".repeat(400_000))
+
+const entry = (globalSeq: bigint): Entry => ({
+  globalSeq,
+  runId: "r",
+  seq: globalSeq,
+  kind: "value",
+  subject: "/s",
+  payloadJson: "1",
+  tsMs: 0n,
+  schemaVersion: 1,
+  traceId: "",
+  spanId: "",
+  parentSpanId: ""
+})
 
 describe("the engine's limits", () => {
   it.effect("a request that is too large is refused with its size, one that just fits is not", () =>
@@ -12,7 +35,7 @@ describe("the engine's limits", () => {
       const error = yield* Effect.flip(write(5_000))
       assert.strictEqual(error._tag, "ResourceExhausted")
       assert.match(error.message, /takes 100\d\d bytes, the limit is 10000 bytes/)
-      assert.strictEqual((yield* write(4_900)).version, 1n)
+      assert.strictEqual((yield* write(4_400)).version, 1n)
     }).pipe(Effect.provide(tapeAt("memory:", { maxMessageBytes: 10_000 })))
   )
 
@@ -20,6 +43,60 @@ describe("the engine's limits", () => {
     Effect.flatMap(TapeClient, (tape) => Effect.zipRight(LongKeys.refused(tape), LongKeys.work(tape))).pipe(
       Effect.provide(tapeAt("memory:"))
     )
+  )
+
+  it.effect("an answer is never larger than a message may be, and nothing is lost of what it has no room for", () =>
+    Effect.flatMap(TapeClient, LargeRows.lists).pipe(Effect.provide(largeRows))
+  )
+
+  it.effect("what no message could carry is refused, and nobody who follows gets stuck in silence", () =>
+    Effect.flatMap(TapeClient, LargeRows.messages).pipe(Effect.provide(largeRows))
+  )
+
+  it.effect("versions that fill a page each are all seen", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const key = { namespace: "n", key: "k" }
+      for (let version = 0n; version < 4n; version++) {
+        yield* tape.writeValue({ ...key, valueJson: "x".repeat(1_100_000), ifVersion: version })
+      }
+      const events = yield* tape.watchValue({ ...key, fromVersion: 1n }).pipe(Stream.take(3), Stream.runCollect)
+      assert.deepStrictEqual(
+        Array.from(events, ({ prevVersion, value }) => [prevVersion, value?.version]),
+        [
+          [1n, 2n],
+          [2n, 3n],
+          [3n, 4n]
+        ]
+      )
+    }).pipe(Effect.provide(tapeAt("memory:")))
+  )
+
+  it.effect("a page of the journal is bounded in bytes, and so is what is kept in memory", () =>
+    Effect.flatMap(Store.Store, (store) => LargeRows.pages(store, store)).pipe(
+      Effect.provide(SqliteStore.layer({ url: "memory:" }))
+    )
+  )
+
+  it.effect("of entries that are large few are kept in memory", () =>
+    Effect.gen(function* () {
+      let reads = 0
+      const unread = new StoreError({ reason: "Closed", url: "", detail: "read" })
+      const tail = Tail.make(0n, () => {
+        reads += 1
+        return Effect.fail(unread)
+      })
+      const large = Array.from({ length: 64 }, (_, index) => ({ ...entry(BigInt(index + 1)), payloadJson }))
+      large.forEach((each) => tail.publish([each]))
+      assert.strictEqual(yield* Effect.flip(tail.after(40n, 512)), unread)
+      assert.strictEqual((yield* tail.after(63n, 512)).upTo, 64n)
+      assert.strictEqual(reads, 1)
+      // Small ones are kept as before, however large those were that came before them.
+      const small = Array.from({ length: 4_096 }, (_, index) => entry(BigInt(index + 65)))
+      tail.publish(small)
+      assert.lengthOf((yield* tail.after(64n, 512)).entries, 512)
+      assert.strictEqual(reads, 1)
+    })
   )
 
   it.effect("a list answers no more than the ceiling, whatever is asked for", () =>

@@ -25,7 +25,7 @@ import type { StoreError } from "../StoreError.js"
 import * as Subject from "../Subject.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { type Obligation, Obligations } from "../store/tables.js"
-import { type Answer, after, limitOf, maxListed, mergeSorted, nowOr, requireRun } from "./common.js"
+import { type Answer, after, limitOf, mergeSorted, nowOr, requireRun } from "./common.js"
 import { requireRetained } from "./retained.js"
 
 const defaultClaimMs = 60_000n
@@ -145,13 +145,13 @@ export const resolve = Effect.fnUntraced(function* (context: Journal.Context, re
 })
 
 /** The obligations of a run, the newest first: the order in which to undo. */
-export const list = Effect.fnUntraced(function* (reader: Reader, request: ListObligationsRequest) {
+export const list = Effect.fnUntraced(function* (reader: Reader, request: ListObligationsRequest, maxListed: number) {
   const { onlyUnresolved, runId, statusFilter } = request
   const open = `and status not in (${ObligationStatus.COMPENSATED}, ${ObligationStatus.STUCK})`
   const rows = yield* reader.select(
     Obligations,
     `where run_id = ? ${statusFilter > 0 ? "and status = ?" : onlyUnresolved ? open : ""} order by seq desc limit ?`,
-    [runId, ...(statusFilter > 0 ? [statusFilter] : []), maxListed]
+    [runId, ...(statusFilter > 0 ? [statusFilter] : []), BigInt(maxListed)]
   )
   return create(ListObligationsResponseSchema, { obligations: rows.map(toRecord) })
 })

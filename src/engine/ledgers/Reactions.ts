@@ -16,7 +16,7 @@ import * as Predicate from "../Predicate.js"
 import * as Subject from "../Subject.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { Counters, Journal as Entries, type ReactionRow, Reactions } from "../store/tables.js"
-import { type Answer, maxListed } from "./common.js"
+import type { Answer } from "./common.js"
 
 /** Refuses what no matcher could run. Compiling takes its time, so this comes before the transaction. */
 export const check = (request: Reaction): Effect.Effect<void, Refusal> => {
@@ -71,13 +71,13 @@ export const deregister = Effect.fnUntraced(function* (
 })
 
 /** The active reactions, the oldest first; those of one pattern, as text, if it is given. */
-export const list = (reader: Reader, { subjectPattern }: ListReactionsRequest) =>
+export const list = (reader: Reader, { subjectPattern }: ListReactionsRequest, maxListed: number) =>
   Effect.map(
     reader.select(
       Reactions,
       `where deleted = 0 ${subjectPattern === "" ? "" : "and subject_pattern = ?"}
        order by created_at_ms, reaction_id limit ?`,
-      [...(subjectPattern === "" ? [] : [subjectPattern]), maxListed]
+      [...(subjectPattern === "" ? [] : [subjectPattern]), BigInt(maxListed)]
     ),
     (rows) => create(ListReactionsResponseSchema, { reactions: rows.map(toRecord) })
   )

@@ -34,7 +34,11 @@ const longestDelayMs = 3_600_000n
  * Hands out tasks of a reaction to one owner: those that are due, and those whose owner went silent. What went silent
  * for the last time goes to the dead letters instead.
  */
-export const claim = Effect.fnUntraced(function* ({ tx }: Journal.Context, request: ClaimTasksRequest) {
+export const claim = Effect.fnUntraced(function* (
+  { tx }: Journal.Context,
+  request: ClaimTasksRequest,
+  maxBytes: number
+) {
   const { owner, reactionId } = request
   yield* requireOwner(owner)
   const reaction = yield* tx.get(Reactions, { reactionId })
@@ -42,7 +46,7 @@ export const claim = Effect.fnUntraced(function* ({ tx }: Journal.Context, reque
     return create(ClaimTasksResponseSchema, {})
   }
   const nowMs = nowOr(request.nowMs, tx.nowMs)
-  const wanted = { reactionId, shard: request.shard, nowMs, limit: limitOf(request.max, 16) }
+  const wanted = { reactionId, shard: request.shard, nowMs, limit: limitOf(request.max, 16), bytes: maxBytes }
   // All that is selected is selected before the first write.
   const dead = yield* claimable.abandoned(tx, wanted, reaction.dlqAfterN)
   const silent = yield* claimable.silent(tx, wanted, reaction.dlqAfterN)
@@ -61,13 +65,14 @@ export const claim = Effect.fnUntraced(function* ({ tx }: Journal.Context, reque
     (row) => row.nextAttemptAtMs,
     (row) => row.sourceGlobalSeq
   )
-  const claimed = claimable.fitting(ordered).map((row) => ({
+  const leased = ordered.map((row) => ({
     ...row,
     status: TaskStatus.CLAIMED,
     attempts: row.attempts + 1,
     leaseOwner: owner,
     leaseExpiresAtMs: after(nowMs, request.leaseMs, defaultLeaseMs)
   }))
+  const claimed = claimable.fitting(leased, maxBytes)
   claimed.forEach((row) => tx.put(Tasks, row))
   return create(ClaimTasksResponseSchema, { tasks: claimed.map(toRecord) })
 })

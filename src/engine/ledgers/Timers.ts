@@ -56,24 +56,24 @@ export const listDue = (
   reader: Reader,
   request: ListDueTimersRequest,
   nowMs: bigint
-): Effect.Effect<ListDueTimersResponse, StoreError> => Effect.map(due(reader.select, request, nowMs), toResponse)
+): Effect.Effect<ListDueTimersResponse, StoreError> =>
+  Effect.map(reader.select(Timers, isDue, [nowOr(request.nowMs, nowMs), limitOf(request.limit, 200)]), toResponse)
 
-/** The same, and marks each as fired, for exactly one caller. */
-export const claimDue = ({ tx }: Journal.Context, request: ListDueTimersRequest) =>
+/** The same, and marks each as fired, for exactly one caller: no more than one answer has room for. */
+export const claimDue = ({ tx }: Journal.Context, request: ListDueTimersRequest, maxBytes: number) =>
   Effect.map(
-    due((...query) => tx.selectFree(...query), request, tx.nowMs),
-    (rows) => {
+    tx.selectWithin(Timers, isDue, [nowOr(request.nowMs, tx.nowMs), limitOf(request.limit, 200)], {
+      bytes: maxBytes,
+      passOver: true
+    }),
+    ({ rows }) => {
       const fired = rows.map((row) => ({ ...row, fired: true }))
       fired.forEach((row) => tx.put(Timers, row))
       return toResponse(fired)
     }
   )
 
-const due = (select: Reader["select"], request: ListDueTimersRequest, nowMs: bigint) =>
-  select(Timers, "where fired = 0 and fire_at_ms <= ? order by fire_at_ms limit ?", [
-    nowOr(request.nowMs, nowMs),
-    limitOf(request.limit, 200)
-  ])
+const isDue = "where fired = 0 and fire_at_ms <= ? order by fire_at_ms limit ?"
 
 const toResponse = (rows: ReadonlyArray<Timer>): ListDueTimersResponse =>
   create(ListDueTimersResponseSchema, { timers: rows.map(toRecord) })

@@ -38,7 +38,7 @@ export const limitOf = (requested: bigint | number, byDefault: number): bigint =
 }
 
 /** The most that any list answers. */
-export const maxListed = 10_000n
+const maxListed = 10_000n
 
 /** `now_ms` of a request, or the store's clock when it is not set. */
 export const nowOr = (requested: bigint, nowMs: bigint): bigint => (requested > 0n ? requested : nowMs)

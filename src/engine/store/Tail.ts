@@ -9,11 +9,16 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import { yieldToEventLoop } from "../internal/eventLoop.js"
 import type { StoreError } from "../StoreError.js"
+import { pageBytes, rowBytes } from "./Room.js"
 import type { Snapshot } from "./Store.js"
 import { type Entry, Journal } from "./tables.js"
 
-/** Entries kept in memory for subscribers that keep up. */
+/** Entries kept in memory for subscribers that keep up, by number and by size; as many again before they are dropped. */
 const recentEntries = 4096
+const recentBytes = 8 * 1024 * 1024
+
+/** What an entry takes in memory at most: two bytes for each unit of its long texts, and some for the rest. */
+const sizeOf = (entry: Entry): number => 2 * (entry.payloadJson.length + entry.subject.length) + rowBytes
 
 export interface Page {
   readonly entries: ReadonlyArray<Entry>
@@ -22,7 +27,7 @@ export interface Page {
 }
 
 export interface Tail {
-  /** The next entries after a global_seq, at most `limit`; waits while there are none. */
+  /** The next entries after a global_seq, at most `limit`, and no more than a page has room for; waits while there are none. */
   readonly after: (globalSeq: bigint, limit: number) => Effect.Effect<Page, StoreError>
 }
 
@@ -44,6 +49,7 @@ export const make = (
   let known = head
   let closed: StoreError | undefined
   let recent: Array<Entry> = []
+  let recentSize = 0
   let watchers = 0
   let changed = Deferred.unsafeMake<void, StoreError>(FiberId.none)
 
@@ -53,13 +59,33 @@ export const make = (
     Deferred.unsafeDone(waiting, closed === undefined ? Effect.void : Effect.fail(closed))
   }
 
+  /** Drops the oldest entries, down to what is kept: rarely, and many at once. */
+  const drop = (): void => {
+    let start = Math.max(0, recent.length - recentEntries)
+    recentSize -= recent.slice(0, start).reduce((size, entry) => size + sizeOf(entry), 0)
+    while (recentSize > recentBytes && start < recent.length) {
+      recentSize -= sizeOf(recent[start]!)
+      start += 1
+    }
+    recent = recent.slice(start)
+  }
+
   const fromMemory = (globalSeq: bigint, limit: number): Page | undefined => {
     const first = recent[0]
     if (first === undefined || globalSeq < first.globalSeq - 1n) {
       return undefined
     }
     const start = Number(globalSeq - first.globalSeq) + 1
-    const entries = recent.slice(start, start + limit)
+    const wanted = Math.min(recent.length, start + limit)
+    let end = start
+    // What a subscriber holds while others go on is not held for them.
+    for (let room = pageBytes; end < wanted; end++) {
+      room -= sizeOf(recent[end]!)
+      if (room < 0 && end > start) {
+        break
+      }
+    }
+    const entries = recent.slice(start, end)
     const last = entries.at(-1)
     return last === undefined ? undefined : { entries, upTo: last.globalSeq }
   }
@@ -69,13 +95,15 @@ export const make = (
       (snapshot) =>
         Effect.gen(function* () {
           const head = yield* snapshot.head
-          const entries = yield* snapshot.select(
+          const { isAll, rows: entries } = yield* snapshot.selectWithin(
             Journal,
             "where global_seq > ? and global_seq <= ? order by global_seq limit ?",
-            [globalSeq, head, BigInt(limit)]
+            [globalSeq, head, BigInt(limit)],
+            { bytes: pageBytes }
           )
           const last = entries.at(-1)
-          return { entries, upTo: entries.length === limit && last !== undefined ? last.globalSeq : head }
+          const isLast = isAll && entries.length < limit
+          return { entries, upTo: isLast || last === undefined ? head : last.globalSeq }
         })
       // A subscriber that catches up must not keep the event loop for itself.
     ).pipe(Effect.zipLeft(yieldToEventLoop))
@@ -125,10 +153,14 @@ export const make = (
         return
       }
       const newest = recent.at(-1)
-      recent = newest !== undefined && newest.globalSeq + 1n === first.globalSeq ? recent : []
+      if (newest === undefined || newest.globalSeq + 1n !== first.globalSeq) {
+        recent = []
+        recentSize = 0
+      }
       recent.push(...entries)
-      if (recent.length > 2 * recentEntries) {
-        recent = recent.slice(-recentEntries)
+      recentSize += entries.reduce((size, entry) => size + sizeOf(entry), 0)
+      if (recent.length > 2 * recentEntries || recentSize > 2 * recentBytes) {
+        drop()
       }
       // Another server's entries may have been announced before ours.
       known = last.globalSeq > known ? last.globalSeq : known

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { StoreError } from "../StoreError.js"
+import type { Page, Room } from "./Room.js"
 import type { Columns, Key, Row, RowOf, Table, Value } from "./Table.js"
 import { keyText } from "./Table.js"
 import type { Entry } from "./tables.js"
@@ -29,6 +30,13 @@ export interface Reader {
     clause: string,
     parameters: ReadonlyArray<Value>
   ) => Effect.Effect<ReadonlyArray<Row<T>>, StoreError>
+  /** As `select`, but only as many rows as there is room for. */
+  readonly selectWithin: <T extends Table>(
+    table: T,
+    clause: string,
+    parameters: ReadonlyArray<Value>,
+    room: Room
+  ) => Effect.Effect<Page<Row<T>>, StoreError>
 }
 
 /** An entry before it has its place in the store's order, which is given when the batch commits. */
@@ -39,8 +47,8 @@ export interface Transaction extends Reader {
   /** The store's clock, the same for every call of a batch. Milliseconds since the epoch. */
   readonly nowMs: bigint
   readonly newId: () => string
-  /** As `select`, for a claim: passes over rows that another server is at work on, instead of waiting for it. */
-  readonly selectFree: Reader["select"]
+  /** What this call has appended so far. */
+  readonly drafts: ReadonlyArray<Draft>
   readonly put: <T extends Table>(table: T, row: Row<T>) => void
   readonly remove: <T extends Table>(table: T, key: Key<T>) => void
   readonly append: (draft: Draft) => void
@@ -61,9 +69,14 @@ export interface Driver {
   readonly select: (
     table: Table,
     clause: string,
-    parameters: ReadonlyArray<Value>,
-    passOver?: boolean
+    parameters: ReadonlyArray<Value>
   ) => Effect.Effect<ReadonlyArray<RawRow>, StoreError>
+  readonly selectWithin: (
+    table: Table,
+    clause: string,
+    parameters: ReadonlyArray<Value>,
+    room: Room
+  ) => Effect.Effect<Page<RawRow>, StoreError>
   readonly upsert: (table: Table, rows: ReadonlyArray<RawRow>) => Effect.Effect<void, StoreError>
   readonly remove: (table: Table, keys: ReadonlyArray<ReadonlyArray<Value>>) => Effect.Effect<void, StoreError>
   /** Gives each draft its global_seq, in order, and writes it: the last thing a transaction does. */
@@ -71,7 +84,7 @@ export interface Driver {
 }
 
 /** Typed reads over a driver. The driver decodes rows by the table's columns: that earns the casts. */
-export const readerOf = (driver: Pick<Driver, "get" | "find" | "select">): Reader => ({
+export const readerOf = (driver: Pick<Driver, "get" | "find" | "select" | "selectWithin">): Reader => ({
   get: <T extends Table>(table: T, key: Key<T>) =>
     driver.get(table, keyValues(table, key)) as Effect.Effect<Row<T> | undefined, StoreError>,
   find: <C extends Columns, K extends string, U extends string>(
@@ -80,7 +93,9 @@ export const readerOf = (driver: Pick<Driver, "get" | "find" | "select">): Reade
     values: ReadonlyArray<Value>
   ) => driver.find(table, unique, values) as Effect.Effect<RowOf<C> | undefined, StoreError>,
   select: <T extends Table>(table: T, clause: string, parameters: ReadonlyArray<Value>) =>
-    driver.select(table, clause, parameters) as Effect.Effect<ReadonlyArray<Row<T>>, StoreError>
+    driver.select(table, clause, parameters) as Effect.Effect<ReadonlyArray<Row<T>>, StoreError>,
+  selectWithin: <T extends Table>(table: T, clause: string, parameters: ReadonlyArray<Value>, room: Room) =>
+    driver.selectWithin(table, clause, parameters, room) as Effect.Effect<Page<Row<T>>, StoreError>
 })
 
 const keyValues = (table: Table, key: RawRow): ReadonlyArray<Value> => table.key.map((column) => key[column]!)
@@ -203,8 +218,8 @@ class Batch {
 class CallTransaction implements Transaction {
   readonly nowMs: bigint
   readonly newId: () => string
+  readonly drafts: Array<Draft> = []
   private readonly written = new Map<Table, Rows>()
-  private readonly drafts: Array<Draft> = []
 
   constructor(
     private readonly batch: Batch,
@@ -233,15 +248,22 @@ class CallTransaction implements Transaction {
     clause: string,
     parameters: ReadonlyArray<Value>
   ): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
-    return this.selected(table, clause, parameters, false)
+    return this.flushed((driver) => driver.select(table, clause, parameters)) as Effect.Effect<
+      ReadonlyArray<Row<T>>,
+      StoreError
+    >
   }
 
-  selectFree<T extends Table>(
+  selectWithin<T extends Table>(
     table: T,
     clause: string,
-    parameters: ReadonlyArray<Value>
-  ): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
-    return this.selected(table, clause, parameters, true)
+    parameters: ReadonlyArray<Value>,
+    room: Room
+  ): Effect.Effect<Page<Row<T>>, StoreError> {
+    return this.flushed((driver) => driver.selectWithin(table, clause, parameters, room)) as Effect.Effect<
+      Page<Row<T>>,
+      StoreError
+    >
   }
 
   put<T extends Table>(table: T, row: Row<T>): void {
@@ -267,17 +289,14 @@ class CallTransaction implements Transaction {
     this.batch.drafts.push(...this.drafts)
   }
 
-  private selected<T extends Table>(
-    table: T,
-    clause: string,
-    parameters: ReadonlyArray<Value>,
-    passOver: boolean
-  ): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
-    if (this.written.size > 0) {
-      return Effect.dieMessage("a call selects before it writes")
-    }
-    const rows = Effect.zipRight(this.batch.flush(), this.batch.driver.select(table, clause, parameters, passOver))
-    return rows as Effect.Effect<ReadonlyArray<Row<T>>, StoreError>
+  /** A query sees what the calls before this one have written. */
+  private flushed<A>(query: (driver: Driver) => Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> {
+    return this.written.size > 0
+      ? Effect.dieMessage("a call selects before it writes")
+      : Effect.zipRight(
+          this.batch.flush(),
+          Effect.suspend(() => query(this.batch.driver))
+        )
   }
 
   private byKey(table: Table, key: RawRow): Effect.Effect<RawRow | undefined, StoreError> {

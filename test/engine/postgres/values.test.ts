@@ -1,9 +1,12 @@
 import { assert, layer, it as plain } from "@effect/vitest"
-import { Effect } from "effect"
+import { Context, Effect, Layer } from "effect"
+import { Client } from "effect-tape"
+import { Engine } from "effect-tape/engine"
 import { withoutPassword } from "../../../src/engine/store/postgres/failure.js"
 import { numbered } from "../../../src/engine/store/postgres/Statement.js"
 import * as Postgres from "../../support/Postgres.js"
-import { freshDatabase, openTape } from "./fixtures.js"
+import * as LargeRows from "../largeRows.js"
+import { freshDatabase, openStore, openTape } from "./fixtures.js"
 
 const texts = [
   "",
@@ -20,6 +23,20 @@ const texts = [
 ]
 
 layer(Postgres.layer(), { excludeTestServices: true })("values", (it) => {
+  it.scoped("answers, entries and pages have the bounds that they have on SQLite", () =>
+    Effect.gen(function* () {
+      const { maxMessageBytes } = LargeRows
+      const bounded = Effect.map(
+        Effect.flatMap(freshDatabase, (url) => Layer.build(Engine.layerUrl(url, { maxMessageBytes }))),
+        (context) => Client.fromHandlers(Context.get(context, Engine.Engine))
+      )
+      yield* LargeRows.lists(yield* bounded)
+      yield* LargeRows.messages(yield* bounded)
+      const url = yield* freshDatabase
+      yield* LargeRows.pages(yield* openStore(url), yield* openStore(url))
+    })
+  )
+
   it.scoped("text comes back as it was, whatever it contains, also of a batch", () =>
     Effect.gen(function* () {
       const tape = yield* openTape(yield* freshDatabase)

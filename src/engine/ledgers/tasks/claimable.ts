@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import { TaskStatus } from "../../../gen/tape/v1/tape_pb.js"
 import type { StoreError } from "../../StoreError.js"
+import { type Page, sizerOf } from "../../store/Room.js"
 import type { Value } from "../../store/Table.js"
 import type { Reader, Transaction } from "../../store/Transaction.js"
 import { type TaskRow, Tasks } from "../../store/tables.js"
@@ -12,6 +13,8 @@ export interface Wanted {
   readonly shard: number
   readonly nowMs: bigint
   readonly limit: bigint
+  /** What an answer may take. */
+  readonly bytes: number
 }
 
 /** Pending and due, in the order in which they are to be done: fresh ones by source, before all that wait to be tried again. */
@@ -24,7 +27,7 @@ export const due = Effect.fnUntraced(function* (
   // Page by page: rows are read for as long as an answer has room for their payloads.
   do {
     const size = wanted.limit - BigInt(rows.length)
-    const page: ReadonlyArray<TaskRow> = yield* reader.select(
+    const page: Page<TaskRow> = yield* reader.selectWithin(
       Tasks,
       `where reaction_id = ? ${inShard(wanted)} and status = ${TaskStatus.PENDING} and next_attempt_at_ms <= ?
          ${last === undefined ? "" : "and (next_attempt_at_ms, source_global_seq) > (?, ?)"}
@@ -34,10 +37,12 @@ export const due = Effect.fnUntraced(function* (
         wanted.nowMs,
         ...(last === undefined ? [] : [last.nextAttemptAtMs, last.sourceGlobalSeq]),
         size < pageSize ? size : pageSize
-      ]
+      ],
+      wanted
     )
-    rows.push(...page)
-    last = page.length < pageSize || fitting(rows).length < rows.length ? undefined : page.at(-1)
+    rows.push(...page.rows)
+    const isEnd = !page.isAll || page.rows.length < pageSize || fitting(rows, wanted.bytes).length < rows.length
+    last = isEnd ? undefined : page.rows.at(-1)
   } while (last !== undefined && BigInt(rows.length) < wanted.limit)
   return rows
 })
@@ -51,8 +56,8 @@ export const abandoned = (tx: Transaction, wanted: Wanted, dlqAfterN: number) =>
   expired(tx, { ...wanted, limit: pageSize }, "attempts >= ?", dlqAfterN)
 
 /** As many as fit into an answer, at least one: a claim whose answer is too large to arrive would only wear tasks out. */
-export const fitting = (rows: ReadonlyArray<TaskRow>): ReadonlyArray<TaskRow> => {
-  let room = largestAnswer
+export const fitting = (rows: ReadonlyArray<TaskRow>, bytes: number): ReadonlyArray<TaskRow> => {
+  let room = bytes
   const end = rows.findIndex((row, index) => {
     room -= sizeOf(row)
     return index > 0 && room < 0
@@ -62,18 +67,19 @@ export const fitting = (rows: ReadonlyArray<TaskRow>): ReadonlyArray<TaskRow> =>
 
 const pageSize = 64n
 
-/** In UTF-16 units: what three bytes each still fit into 4 MiB, but for one huge payload. */
-const largestAnswer = 1_300_000
-
-const sizeOf = (row: TaskRow): number => row.payloadJson.length + row.subject.length + row.lastError.length + 300
+const sizeOf = sizerOf(Tasks)
 
 const expired = (tx: Transaction, wanted: Wanted, attempts: string, dlqAfterN: number) =>
   // One that is just being completed elsewhere is not silent.
-  tx.selectFree(
-    Tasks,
-    `where reaction_id = ? ${inShard(wanted)} and status = ${TaskStatus.CLAIMED} and lease_expires_at_ms < ?
+  Effect.map(
+    tx.selectWithin(
+      Tasks,
+      `where reaction_id = ? ${inShard(wanted)} and status = ${TaskStatus.CLAIMED} and lease_expires_at_ms < ?
        and ${attempts} order by lease_expires_at_ms limit ?`,
-    [...scope(wanted), wanted.nowMs, dlqAfterN, wanted.limit]
+      [...scope(wanted), wanted.nowMs, dlqAfterN, wanted.limit],
+      { bytes: wanted.bytes, passOver: true }
+    ),
+    ({ rows }) => rows
   )
 
 const inShard = ({ shard }: Wanted): string => (shard < 0 ? "" : "and shard = ?")

@@ -1,7 +1,7 @@
 /**
  * A value as it changes: every version once, in order, read from the journal's entries.
  */
-import { create } from "@bufbuild/protobuf"
+import { create, toBinary } from "@bufbuild/protobuf"
 import * as Chunk from "effect/Chunk"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -15,10 +15,12 @@ import {
 } from "../../../gen/tape/v1/tape_pb.js"
 import { Refusal } from "../../../Handlers.js"
 import type { StoreError } from "../../StoreError.js"
+import { pageBytes } from "../../store/Room.js"
 import type { Snapshot, Store } from "../../store/Store.js"
 import type { Tail } from "../../store/Tail.js"
 import type { Reader } from "../../store/Transaction.js"
 import { type Entry, Journal, type ValueRow, Values, ValueVersions } from "../../store/tables.js"
+import { atMost } from "../../Validate.js"
 import { subjectsOf } from "../Values.js"
 
 type StoreService = Context.Tag.Service<Store>
@@ -27,13 +29,25 @@ type StoreService = Context.Tag.Service<Store>
  * From version 0 the current record comes first, as one event; from any other version all that came after it. Then
  * every later version. A tombstone is a version like any other.
  */
-export const watch = (store: StoreService, request: WatchValueRequest): Stream.Stream<ValueEvent, Refusal> => {
+export const watch = (
+  store: StoreService,
+  request: WatchValueRequest,
+  maxBytes: number
+): Stream.Stream<ValueEvent, Refusal> => {
   const subjects = subjectsOf(request.namespace, request.key)
   const next = Effect.fnUntraced(function* ({ after, isFirst, readUpTo }: Cursor) {
     if (readUpTo !== undefined) {
       yield* nextChange(store.tail, subjects, readUpTo)
     }
-    return yield* store.read((snapshot) => page(snapshot, request, after, isFirst))
+    const [events, moved] = yield* store.read((snapshot) => page(snapshot, request, after, isFirst))
+    const large = events.findIndex((event) => sizeOf(event, maxBytes) > maxBytes)
+    if (large === 0) {
+      return yield* tooLarge(events[0]!, maxBytes)
+    }
+    const last = events[large - 1]?.value
+    return last === undefined
+      ? ([events, moved] as const)
+      : ([events.slice(0, large), { after: last.version, isFirst: false, readUpTo: undefined }] as const)
   })
   return Stream.unfoldChunkEffect<Cursor, ValueEvent, Refusal, never>(
     { after: request.fromVersion, isFirst: true, readUpTo: undefined },
@@ -44,6 +58,19 @@ export const watch = (store: StoreService, request: WatchValueRequest): Stream.S
       )
   )
 }
+
+/** An event tells of two versions, and each of them alone may be as long as a message. */
+const tooLarge = (event: ValueEvent, maxBytes: number): Refusal => {
+  const { value } = event
+  return Refusal.exhausted(
+    `version ${value?.version} and the one before it take ${sizeOf(event, maxBytes)} bytes together, the limit is ${maxBytes} bytes: ` +
+      `read the value with GetValue, and watch on from version ${value?.version}`
+  )
+}
+
+/** The event's bytes on the wire, or 0 when they are few enough by far. */
+const sizeOf = (event: ValueEvent, maxBytes: number): number =>
+  atMost(event) <= maxBytes ? 0 : toBinary(ValueEventSchema, event).length
 
 interface Cursor {
   /** The version that was seen last. */
@@ -99,10 +126,12 @@ const versionsFrom = Effect.fnUntraced(function* (reader: Reader, namespace: str
   const clause = "where namespace = ? and key = ? and version >= ? order by version limit ?"
   const parameters = [namespace, key, version, pageSize]
   const versions = yield* reader.select(ValueVersions, clause, parameters)
-  const entries = yield* reader.select(
+  const { rows: entries } = yield* reader.selectWithin(
     Journal,
     `where run_id = '' and seq in (select seq from value_versions ${clause}) order by seq`,
-    parameters
+    parameters,
+    // The version that was seen last, and the next one.
+    { bytes: pageBytes, atLeast: 2 }
   )
   const bySeq = new Map(entries.map((entry) => [entry.seq, entry]))
   return versions.flatMap(({ seq, version, writer }) => {

@@ -12,6 +12,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { StoreError } from "../../StoreError.js"
+import type { Page, Room } from "../Room.js"
 import { keyText, type Table, type Value } from "../Table.js"
 import type { Draft, Driver, RawRow } from "../Transaction.js"
 import { type Entry, Journal } from "../tables.js"
@@ -22,7 +23,7 @@ import type { Session } from "./Pool.js"
 import { type Memory, uniqueText, type Wanted, type Wants } from "./Prediction.js"
 import { lockOf, lockOrder, Seen } from "./Seen.js"
 import { type Command, columnsOf, command, encode, encodeArray, prepare, sqlNames, unnest } from "./Statement.js"
-import type { TableSql } from "./TableSql.js"
+import { commandWithin, pageOf, type TableSql } from "./TableSql.js"
 
 export interface Surroundings {
   readonly sqlOf: (table: Table) => TableSql
@@ -88,20 +89,28 @@ export class PostgresBatch implements Driver {
   select(
     table: Table,
     clause: string,
-    parameters: ReadonlyArray<Value>,
-    passOver = false
+    parameters: ReadonlyArray<Value>
   ): Effect.Effect<ReadonlyArray<RawRow>, StoreError> {
     const { decode, select } = this.around.sqlOf(table)
-    // Entries never change: there is nothing to guard.
-    const isFixed = table === Journal
-    const lock = isFixed ? "" : passOver ? " for update skip locked" : " for update"
-    const query = command(select(`${clause}${lock}`), parameters.map(encode))
-    return Effect.flatMap(
-      this.run(() => [...this.writes.splice(0), query]),
-      (results) => {
-        const rows = results.at(-1)!.map(decode)
-        return isFixed || this.seen.learn(table, rows) ? Effect.succeed(rows) : this.overtaken
-      }
+    const query = command(select(`${clause}${lockingOf(table)}`), parameters.map(encode))
+    return this.selected(table, query, (rows) => rows.map(decode))
+  }
+
+  selectWithin(
+    table: Table,
+    clause: string,
+    parameters: ReadonlyArray<Value>,
+    room: Room
+  ): Effect.Effect<Page<RawRow>, StoreError> {
+    const sql = this.around.sqlOf(table)
+    const query = commandWithin(sql, `${clause}${lockingOf(table, room.passOver)}`, parameters, room)
+    let page: Page<RawRow> = { rows: [], isAll: true }
+    return Effect.map(
+      this.selected(table, query, (rows) => {
+        page = pageOf(sql, rows)
+        return page.rows
+      }),
+      () => page
     )
   }
 
@@ -223,6 +232,21 @@ export class PostgresBatch implements Driver {
     this.writes.push(command)
   }
 
+  /** Sends a query behind what was written before it, and takes in what it finds. */
+  private selected(
+    table: Table,
+    query: Command,
+    decode: (rows: Rows) => ReadonlyArray<RawRow>
+  ): Effect.Effect<ReadonlyArray<RawRow>, StoreError> {
+    return Effect.flatMap(
+      this.run(() => [...this.writes.splice(0), query]),
+      (results) => {
+        const rows = decode(results.at(-1)!)
+        return isFixed(table) || this.seen.learn(table, rows) ? Effect.succeed(rows) : this.overtaken
+      }
+    )
+  }
+
   /** The commands are collected when it runs: a flush that comes first adds to them. */
   private run(commands: () => ReadonlyArray<Command>): Effect.Effect<ReadonlyArray<Rows>, StoreError> {
     return Effect.mapError(
@@ -264,6 +288,12 @@ const rollback = command(prepare("rollback"))
 const clock = command(
   prepare("select floor(extract(epoch from clock_timestamp()) * 1000)::int8, pg_current_xact_id()::text")
 )
+
+/** Entries never change: there is nothing to guard. */
+const isFixed = (table: Table): boolean => table === Journal
+
+const lockingOf = (table: Table, passOver = false): string =>
+  isFixed(table) ? "" : passOver ? " for update skip locked" : " for update"
 
 const draftColumns = Journal.columnNames.filter((column) => column !== "globalSeq")
 

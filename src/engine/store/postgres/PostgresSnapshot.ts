@@ -3,15 +3,16 @@
  */
 import * as Effect from "effect/Effect"
 import type { StoreError } from "../../StoreError.js"
+import type { Page, Room } from "../Room.js"
 import type { Table, Value } from "../Table.js"
 import type { Driver, RawRow } from "../Transaction.js"
 import type { Failure } from "./failure.js"
 import type { Rows } from "./Pipeline.js"
 import type { Query } from "./Readers.js"
 import { type Command, command, encode, prepare } from "./Statement.js"
-import type { TableSql } from "./TableSql.js"
+import { commandWithin, pageOf, type TableSql } from "./TableSql.js"
 
-export class PostgresSnapshot implements Pick<Driver, "get" | "find" | "select"> {
+export class PostgresSnapshot implements Pick<Driver, "get" | "find" | "select" | "selectWithin"> {
   constructor(
     private readonly ask: Query,
     private readonly sqlOf: (table: Table) => TableSql,
@@ -39,6 +40,16 @@ export class PostgresSnapshot implements Pick<Driver, "get" | "find" | "select">
   ): Effect.Effect<ReadonlyArray<RawRow>, StoreError> {
     const { decode, select } = this.sqlOf(table)
     return Effect.map(this.query(command(select(clause), parameters.map(encode))), (rows) => rows.map(decode))
+  }
+
+  selectWithin(
+    table: Table,
+    clause: string,
+    parameters: ReadonlyArray<Value>,
+    room: Room
+  ): Effect.Effect<Page<RawRow>, StoreError> {
+    const sql = this.sqlOf(table)
+    return Effect.map(this.query(commandWithin(sql, clause, parameters, room)), (rows) => pageOf(sql, rows))
   }
 
   private query(query: Command): Effect.Effect<Rows, StoreError> {

@@ -13,6 +13,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { Ids } from "../../Ids.js"
 import { StoreError } from "../../StoreError.js"
+import { pageBytes } from "../Room.js"
 import { type Durability, type Snapshot, Store } from "../Store.js"
 import * as Tail from "../Tail.js"
 import { type Job, readerOf, runBatch } from "../Transaction.js"
@@ -158,11 +159,15 @@ const make = Effect.fnUntraced(function* (
   /** What others have written is read once, for all who watch. */
   const hear = (head: bigint) =>
     read((snapshot) =>
-      snapshot.select(Journal, "where global_seq > ? and global_seq <= ? order by global_seq limit ?", [
-        tail.reach(),
-        head,
-        mostHeard
-      ])
+      Effect.map(
+        snapshot.selectWithin(
+          Journal,
+          "where global_seq > ? and global_seq <= ? order by global_seq limit ?",
+          [tail.reach(), head, mostHeard],
+          { bytes: pageBytes }
+        ),
+        ({ rows }) => rows
+      )
     ).pipe(
       Effect.when(() => tail.isWatched() && head > tail.reach()),
       Effect.map(Option.getOrElse((): ReadonlyArray<Entry> => [])),

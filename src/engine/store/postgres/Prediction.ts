@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { StoreError } from "../../StoreError.js"
+import type { Page } from "../Room.js"
 import type { Columns, Key, Row, RowOf, Table, Value } from "../Table.js"
 import { keyText } from "../Table.js"
 import type { Job, RawRow, Transaction } from "../Transaction.js"
@@ -74,6 +75,8 @@ class Guess implements Transaction {
     readonly nowMs: bigint
   ) {}
 
+  readonly drafts = []
+
   newId(): string {
     return ""
   }
@@ -101,8 +104,8 @@ class Guess implements Transaction {
     return Effect.succeed([])
   }
 
-  selectFree<T extends Table>(): Effect.Effect<ReadonlyArray<Row<T>>, StoreError> {
-    return Effect.succeed([])
+  selectWithin<T extends Table>(): Effect.Effect<Page<Row<T>>, StoreError> {
+    return Effect.succeed({ rows: [], isAll: true })
   }
 
   put(): void {}

@@ -1,15 +1,32 @@
 /**
  * The statements of a table, built from its columns: each takes whole columns as arrays, so that a batch needs one.
  */
-import { sqlName, type Table } from "../Table.js"
+import { type Page, type Room, rowBytes, textsOf } from "../Room.js"
+import { sqlName, type Table, type Value } from "../Table.js"
 import type { RawRow } from "../Transaction.js"
-import { decoderOf, numbered, type Prepared, prepare, sqlNames, unnest } from "./Statement.js"
+import type { Rows } from "./Pipeline.js"
+import {
+  type Command,
+  command,
+  decoderOf,
+  encode,
+  numbered,
+  type Prepared,
+  prepare,
+  sqlNames,
+  unnest
+} from "./Statement.js"
 
 export interface TableSql {
   readonly decode: (fields: ReadonlyArray<string>) => RawRow
   readonly get: Prepared
   readonly find: (unique: string) => Prepared
   readonly select: (clause: string) => Prepared
+  /**
+   * As many of the first rows as fit into the last parameter but one, in bytes, or as the last one says; behind the
+   * columns of each the number of all.
+   */
+  readonly selectWithin: (clause: string) => Prepared
   /** The rows with some keys, and those with some other unique keys, locked in the order of their primary keys. */
   readonly lock: (uniques: ReadonlyArray<string>) => Prepared
   readonly insert: Prepared
@@ -31,11 +48,25 @@ export const memoized = <K, V>(make: (key: K) => V): ((key: K) => V) => {
   }
 }
 
+/** The first rows of a query, as many as there is room for. */
+export const commandWithin = (
+  sql: TableSql,
+  clause: string,
+  parameters: ReadonlyArray<Value>,
+  { atLeast = 1, bytes }: Room
+): Command => command(sql.selectWithin(clause), [...parameters, bytes, atLeast].map(encode))
+
+export const pageOf = (sql: TableSql, rows: Rows): Page<RawRow> => ({
+  rows: rows.map(sql.decode),
+  isAll: Number(rows[0]?.at(-1) ?? 0) === rows.length
+})
+
 export const make = (table: Table): TableSql => {
   const { columnNames, key, name } = table
   const columns = sqlNames(columnNames)
   const select = `select ${columns} from ${name}`
   const insert = `insert into ${name} (${columns}) select * from ${unnest(table, columnNames, "v")}`
+  const size = [rowBytes, ...textsOf(table).map((column) => `octet_length(${sqlName(column)})`)].join(" + ")
   const others = columnNames.filter((column) => !key.includes(column))
   const excluded = others.map((column) => `${sqlName(column)} = excluded.${sqlName(column)}`)
   const byValue = (wanted: ReadonlyArray<string>) =>
@@ -80,6 +111,16 @@ export const make = (table: Table): TableSql => {
       prepare(`${select} where ${byValue(table.unique[unique]!.columns)}${condition(unique)}`)
     ),
     select: memoized((clause) => prepare(numbered(`${select} ${clause}`))),
+    selectWithin: memoized((clause) =>
+      prepare(
+        // Windows without an order take the rows as they come. Lengths are known without reading what is long.
+        numbered(`select ${columns}, whole
+          from (select q.*, row_number() over () as place, count(*) over () as whole,
+                  sum(${size}) over (rows unbounded preceding) as size
+                  from (${select} ${clause}) q) w
+         where size <= ?::int8 or place <= ?::int8`)
+      )
+    ),
     lock: (uniques) => lock(uniques.join(" ")),
     insert: prepare(insert),
     upsert: prepare(

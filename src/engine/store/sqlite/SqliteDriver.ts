@@ -5,6 +5,7 @@ import type Database from "better-sqlite3"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { StoreError } from "../../StoreError.js"
+import { sizerOf } from "../Room.js"
 import { type Kind, sqlName, type Table, type Value } from "../Table.js"
 import type { Driver, RawRow } from "../Transaction.js"
 import { Journal } from "../tables.js"
@@ -46,7 +47,8 @@ export const make = (db: Database.Database, failed: (cause: unknown) => StoreErr
       insert: prepare(insert),
       upsert: prepare(`${insert} on conflict (${key}) do update set ${updated.join(", ")}`),
       remove: prepare(`delete from ${table.name} where ${equals(table.key)}`),
-      decode: decoderOf(table)
+      decode: decoderOf(table),
+      sizeOf: sizerOf(table)
     }
   })
 
@@ -72,6 +74,22 @@ export const make = (db: Database.Database, failed: (cause: unknown) => StoreErr
       attempt(() => {
         const { decode, select } = statementsOf(table)
         return select(clause).all(parameters.map(bindable)).map(decode)
+      }),
+    // One process at a time writes: there is nobody to pass over.
+    selectWithin: (table, clause, parameters, { atLeast = 1, bytes }) =>
+      attempt(() => {
+        const { decode, select, sizeOf } = statementsOf(table)
+        const rows: Array<RawRow> = []
+        let room = bytes
+        for (const found of select(clause).iterate(parameters.map(bindable))) {
+          const row = decode(found)
+          room -= sizeOf(row)
+          if (room < 0 && rows.length >= atLeast) {
+            return { rows, isAll: false }
+          }
+          rows.push(row)
+        }
+        return { rows, isAll: true }
       }),
     upsert: (table, rows) =>
       attempt(() => {
