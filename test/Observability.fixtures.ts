@@ -1,5 +1,5 @@
 /** A tracer that keeps what it is told, and runs that have something to tell. */
-import { type Cause, Effect, Fiber, Layer, Option, Schema, Tracer } from "effect"
+import { Cause, Effect, Fiber, Layer, Option, Schema, Tracer } from "effect"
 import { Connectors, Durable, Outbox, Reactors, TapeClient } from "effect-tape"
 import { EffectStatus } from "effect-tape/proto"
 import { ids, signal, waitingAt } from "./Durable.fixtures.js"
@@ -25,13 +25,11 @@ export const collecting = () => {
   return { spans, layer, named }
 }
 
-/** What a span ended with; `undefined` when it is still open. */
-export const causeOf = ({ status }: Tracer.Span): Option.Option<Cause.Cause<unknown>> | undefined =>
-  status._tag === "Started"
-    ? undefined
-    : status.exit._tag === "Success"
-      ? Option.none()
-      : Option.some(status.exit.cause)
+/** How a span ended: `"open"`, `"well"`, or the text of its error. */
+export const endOf = ({ status }: Tracer.Span): string => {
+  if (status._tag === "Started") return "open"
+  return status.exit._tag === "Success" ? "well" : Cause.pretty(status.exit.cause)
+}
 
 /** A run that uses what the SDK has: a decision, an inline tool, an outbox tool, a gate; told to, it undoes all of it. */
 export const trips = (options: { readonly undo: Effect.Effect<unknown, string> }) => {

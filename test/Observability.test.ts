@@ -1,11 +1,11 @@
 /** Spans and metrics; trace context and log lines have files of their own. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Metric, Option, TestClock, type Tracer } from "effect"
+import { Effect, Fiber, Layer, Metric, Option, TestClock } from "effect"
 import { Client, Handlers, Observability, Reactors, TapeClient } from "effect-tape"
 import { EffectDispatchMode, EffectStatus, ObligationStatus, RunStatus } from "effect-tape/proto"
 import { fakeTape } from "./client/fake.js"
 import { Tape, until } from "./Durable.fixtures.js"
-import { bank, causeOf, collecting, doubtful, life, trips } from "./Observability.fixtures.js"
+import { bank, collecting, doubtful, endOf, life, trips } from "./Observability.fixtures.js"
 
 const refused = Handlers.Refusal.unimplemented("not here")
 
@@ -43,13 +43,10 @@ describe("spans", () => {
       for (const name of Observability.spanNames) {
         assert.isAbove(named(name).length, 0, name)
         for (const span of named(name)) {
-          assert.strictEqual(span.status._tag, "Ended", name)
           assert.strictEqual(span.kind, "client")
-          if (name !== "tape.redrive") assert.deepStrictEqual(causeOf(span), Option.none(), name)
+          assert.match(endOf(span), name === "tape.redrive" ? /not paid/ : /^well$/, name)
         }
       }
-      const [redrive] = named("tape.redrive")
-      assert.include(JSON.stringify(redrive === undefined ? undefined : causeOf(redrive)), "not paid")
       const about = (name: string) => Object.fromEntries(named(name)[0]?.attributes ?? [])
       const key = `${runId}/decision-0/wire_money/0`
       assert.deepInclude(about("tape.begin_run"), {
@@ -133,13 +130,13 @@ describe("spans", () => {
   )
 
   it.effect("are not opened when nobody traces, or when tracing is switched off", () => {
-    const seen: Array<Option.Option<Tracer.AnySpan>> = []
+    const seen: Array<string | undefined> = []
     const { layer, spans } = collecting()
     const tape = Client.fromHandlers(
       fakeTape({
         beginRun: () =>
           Effect.flatMap(Effect.option(Effect.currentSpan), (span) => {
-            seen.push(span)
+            seen.push(Option.getOrUndefined(span)?.name)
             return refused
           })
       })
@@ -147,7 +144,7 @@ describe("spans", () => {
     const call = Effect.ignore(tape.beginRun({}))
     return Effect.gen(function* () {
       yield* call
-      assert.deepStrictEqual(seen, [Option.none()])
+      assert.deepStrictEqual(seen, [undefined])
       yield* Effect.provide(Effect.withTracerEnabled(call, false), layer)
       assert.deepStrictEqual(spans, [])
       yield* Effect.provide(call, layer)
