@@ -67,7 +67,7 @@ describe("trace context", () => {
             const next = yield* first("/tape/run/running/answer/**")
             assert.strictEqual(next.traceId, outer.traceId)
             assert.strictEqual(isTraced ? next.parentSpanId : next.spanId, span?.spanId)
-          }).pipe(Effect.scoped, Effect.provide(isTracedBy(tracer, layer)), Effect.provide(tape))
+          }).pipe(Effect.scoped, Effect.provide(Layer.merge(isTracedBy(tracer, layer), tape)))
         }
       )
     }
@@ -136,8 +136,11 @@ describe("trace context", () => {
         [named("mine")[0]?.traceId]
       )
     }).pipe(
-      Effect.provide(Connectors.http("bank.wire", { url: "http://bank.test" })),
-      Effect.provide([Tape, http, layer])
+      Effect.provide(
+        Connectors.http("bank.wire", { url: "http://bank.test" }).pipe(
+          Layer.provideMerge(Layer.mergeAll(Tape, http, layer))
+        )
+      )
     )
   })
 })

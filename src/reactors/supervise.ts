@@ -11,15 +11,14 @@ export const ticked =
   (reactor: string) =>
   <A, E, R>(pass: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     inSpan(pass, `tape.reactors.${reactor}`, () => ({ "tape.reactor": reactor })).pipe(
-      Effect.onExit((exit) =>
-        Metric.update(
-          ticks.pipe(
-            Metric.tagged("reactor", reactor),
-            Metric.tagged("outcome", Exit.isSuccess(exit) ? "done" : "failed")
-          ),
-          1
+      Effect.onExit((exit) => {
+        const tick = ticks.pipe(
+          Metric.tagged("reactor", reactor),
+          Metric.tagged("outcome", Exit.isSuccess(exit) ? "done" : "failed")
         )
-      ),
+        // A pass that is stopped with its reactor came to nothing.
+        return Exit.isInterrupted(exit) ? Effect.void : Metric.update(tick, 1)
+      }),
       Effect.annotateLogs("reactor", reactor)
     )
 
