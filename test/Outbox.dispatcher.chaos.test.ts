@@ -52,7 +52,7 @@ describe("dispatchers that are cut off again and again", () => {
           yield* Effect.raceFirst(
             Effect.all([dispatcher("A"), dispatcher("B")], { concurrency: "unbounded", discard: true }),
             Effect.timeoutOption(settled, "60 seconds")
-          ).pipe(Effect.provide(Reactors.layerReconcile({ ...options, interval: "100 millis" })))
+          ).pipe(Effect.provide(Reactors.layerReconcile({ ...options, schedule: Schedule.spaced("100 millis") })))
           const { confirmed, pending, wires } = yield* state
           assert.strictEqual(wires.length, new Set(wires).size, "a wire was sent twice")
           assert.deepStrictEqual(confirmed, wires)

@@ -1,6 +1,6 @@
 /** What a timer was set for is done when it is due, and a timer is never lost. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Option, Queue, Schema, TestClock } from "effect"
+import { Deferred, Effect, Fiber, Layer, Option, Queue, Schedule, Schema, TestClock } from "effect"
 import { TapeClient } from "../src/Client.js"
 import * as Durable from "../src/Durable.js"
 import { EffectStatus, RunStatus } from "../src/gen/tape/v1/tape_pb.js"
@@ -204,13 +204,31 @@ describe("Reactors.timersOnce", () => {
 })
 
 describe("Reactors.layerTimers", () => {
+  it.effect("looks again as long as its schedule says", () =>
+    Effect.gen(function* () {
+      const runId = yield* run()
+      const reports = yield* Queue.unbounded<Reactors.Fired>()
+      const options = { onTimer: () => Effect.void, onReport: (report: Reactors.Fired) => Queue.offer(reports, report) }
+      const twice = Schedule.intersect(Schedule.spaced("1 hour"), Schedule.recurs(1))
+      yield* Effect.fork(Layer.launch(Reactors.layerTimers({ ...options, schedule: twice })))
+      yield* settled
+      yield* set(runId, "remind", {})
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* until(Queue.poll(reports)))._tag, "called")
+      yield* set(runId, "remind", {})
+      yield* TestClock.adjust("1 day")
+      yield* settled
+      assert.deepStrictEqual(yield* due, ["remind/1"])
+    }).pipe(Effect.scoped, Effect.provide(tape))
+  )
+
   it.effect("rests until the next timer is due, and acts on it then", () =>
     Effect.gen(function* () {
       const runId = yield* run()
       yield* set(runId, "gate_timeout", cfo, { at: 90_250 })
       const reports = yield* Queue.unbounded<Reactors.Fired>()
       const onReport = (report: Reactors.Fired) => Queue.offer(reports, report)
-      yield* Effect.fork(Layer.launch(Reactors.layerTimers({ interval: "1 minute", onReport })))
+      yield* Effect.fork(Layer.launch(Reactors.layerTimers({ schedule: Schedule.spaced("1 minute"), onReport })))
       for (const step of ["60 seconds", "30249 millis"] as const) {
         yield* TestClock.adjust(step)
         yield* settled
@@ -227,7 +245,7 @@ describe("Reactors.layerTimers", () => {
       yield* set(runId, "remind", {})
       const reports = yield* Queue.unbounded<Reactors.Fired>()
       const options = {
-        interval: "1 second",
+        schedule: Schedule.spaced("1 second"),
         onTimer: () => Effect.fail("not now"),
         onReport: (report: Reactors.Fired) => Queue.offer(reports, report)
       } as const

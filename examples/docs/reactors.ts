@@ -1,4 +1,4 @@
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schedule, Schema } from "effect"
 import { Connectors, Durable, Outbox, Reactors, TapeLive } from "effect-tape"
 
 const WireMoney = Outbox.tool("wire_money", {
@@ -23,7 +23,7 @@ const Janitor = Reactors.layer({
   apps: [Payment], // runs to take up, and the tools whose effects are settled and undone
   connectors: ["bank.wire"], // required: observing and compensating go through them
   recover: { parallelism: 8 },
-  reconcile: { interval: "5 seconds", onReport: (report) => Effect.log(report._tag) },
+  reconcile: { schedule: Schedule.spaced("5 seconds"), onReport: (report) => Effect.log(report._tag) },
   onTimer: (timer) => Effect.log("a timer of our own", timer.kind),
   compaction: { olderThan: "90 days" } // off unless asked for
 }).pipe(Layer.provide(Connectors.http("bank.wire", { url: "https://bank.example/wires" })), Layer.provide(TapeLive))

@@ -35,13 +35,13 @@ export const run = (flags: Flags): Effect.Effect<void, Daemon.Failed> =>
         recover: !flags.noRecover &&
           apps.length > 0 && { schedule, onReport: printed(Reactors.Recovered, "recovered") },
         reconcile: !flags.noReconcile && {
-          interval,
+          schedule,
           pendingOlderThan: Option.getOrUndefined(flags.reconcilePendingAfter),
           onReport: printed(Reactors.Reconciled, "reconciled")
         },
-        timers: !flags.noTimers && { interval, onReport: printed(Reactors.Fired, "timers_fired") },
+        timers: !flags.noTimers && { schedule, onReport: printed(Reactors.Fired, "timers_fired") },
         obligations: !flags.noCompensations && {
-          interval,
+          schedule,
           claimer: Option.getOrUndefined(flags.claimer),
           onReport: printed(Reactors.Drained, "compensations")
         }

@@ -82,7 +82,7 @@ type Services<Apps extends ReadonlyArray<AnyApp>, Tools extends ReadonlyArray<Un
  *
  * @example
  * import { Durable, Reactors } from "effect-tape"
- * import { Schema } from "effect"
+ * import { Schedule, Schema } from "effect"
  *
  * const Greet = Durable.app("greet", {
  *   input: Schema.String,
@@ -91,7 +91,7 @@ type Services<Apps extends ReadonlyArray<AnyApp>, Tools extends ReadonlyArray<Un
  *   }
  * })
  *
- * export const Main = Reactors.layer({ apps: [Greet], obligations: { interval: "1 second" } })
+ * export const Main = Reactors.layer({ apps: [Greet], obligations: { schedule: Schedule.spaced("1 second") } })
  *
  * @since 0.1.0
  * @category layers

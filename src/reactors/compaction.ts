@@ -73,9 +73,7 @@ export const compactOnce = (
  * @category models
  */
 export interface CompactionLoopOptions extends CompactionOptions {
-  /** How long to rest between passes. Defaults to 1 minute. */
-  readonly interval?: Duration.DurationInput | undefined
-  /** When to look again, instead of after `interval`; the loop ends when the schedule does. */
+  /** When to look again; the loop ends when the schedule does. Defaults to about 1 minute after each pass. */
   readonly schedule?: Schedule.Schedule<unknown> | undefined
 }
 
@@ -92,7 +90,7 @@ export const layerCompaction = (options: CompactionLoopOptions): Layer.Layer<nev
         trouble: "runs cannot be compacted for now",
         fine: "runs are compacted again"
       }).pipe(
-        Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced(options.interval ?? "1 minute"))),
+        Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced("1 minute"))),
         Effect.annotateLogs({ module: "Reactors", fiber: "compaction", reactor: "compaction" }),
         Effect.forkScoped
       )

@@ -24,7 +24,7 @@ import type { Drained } from "./drained.js"
 import { Drainer } from "./drainer.js"
 import { drainRun } from "./drainRun.js"
 import { follow } from "./follow.js"
-import { again, recordLag, ticked, untroubled } from "./supervise.js"
+import { again, type Pause, recordLag, ticked, untroubled } from "./supervise.js"
 
 /**
  * Which obligations are worked, and how they are undone.
@@ -139,9 +139,10 @@ export interface DrainLoopOptions<
   Names extends string = string,
   R = unknown
 > extends DrainOptions<Apps, Tools, Names, R> {
-  /** How long to rest between passes; news of obligations in the journal ends the rest. Defaults to 5 seconds. */
-  readonly interval?: Duration.DurationInput | undefined
-  /** When to look again, instead of after `interval` or news; the loop ends when the schedule does. */
+  /**
+   * When to look again at the latest: news of obligations in the journal end a rest. The loop ends when the schedule does.
+   * Defaults to 5 seconds after each pass.
+   */
   readonly schedule?: Schedule.Schedule<unknown> | undefined
   /**
    * The name of the cursor of a follower that registers what a dispatcher, killed between confirming an effect and
@@ -176,13 +177,13 @@ export const layerObligations = <
         trouble: "obligations cannot be worked for now",
         fine: "obligations are worked again"
       })
-      const interval = options.interval ?? "5 seconds"
       const rest = yield* Rest.make
       // A pass that failed has told of nothing that is owed.
-      const pause = (reports: unknown) =>
-        reports === undefined || drainer.isBusy ? Effect.sleep(interval) : rest(interval)
-      const turns = Effect.map(turn, (reports) => Effect.raceFirst(Queue.take(wake), pause(reports)))
-      yield* again(turns, options.schedule).pipe(named, Effect.forkScoped)
+      const turns = Effect.map(turn, (reports): Pause => {
+        const pause: Pause = reports === undefined || drainer.isBusy ? Effect.sleep : rest
+        return (interval) => Effect.raceFirst(Queue.take(wake), pause(interval))
+      })
+      yield* again(turns, options.schedule ?? Schedule.spaced("5 seconds")).pipe(named, Effect.forkScoped)
       yield* listen(tape, drainer, wake).pipe(named, Effect.forkScoped)
       if (options.follow !== false) {
         const tools = [...(options.tools ?? []), ...(options.apps ?? []).flatMap((app) => app.tools)]

@@ -7,7 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Schedule from "effect/Schedule"
+import * as Schedule from "effect/Schedule"
 import { TapeClient } from "../Client.js"
 import type * as Connectors from "../Connectors.js"
 import type { TapeError } from "../Errors.js"
@@ -17,7 +17,7 @@ import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { Memory } from "./memory.js"
 import type { Reconciled } from "./reconciled.js"
 import { type Settle, settle } from "./settle.js"
-import { again, recordLag, ticked } from "./supervise.js"
+import { again, type Pause, recordLag, ticked } from "./supervise.js"
 
 /**
  * How UNKNOWN effects are settled.
@@ -91,9 +91,7 @@ export interface ReconcileLoopOptions<
   Tools extends ReadonlyArray<ToolLike> = ReadonlyArray<ToolLike>,
   Names extends string = string
 > extends ReconcileOptions<Tools, Names> {
-  /** How long to rest between passes. Defaults to 2 seconds. */
-  readonly interval?: Duration.DurationInput | undefined
-  /** When to look again, instead of after `interval`; the loop ends when the schedule does. */
+  /** When to look again; the loop ends when the schedule does. Defaults to 2 seconds after each pass. */
   readonly schedule?: Schedule.Schedule<unknown> | undefined
 }
 
@@ -114,17 +112,14 @@ export const layerReconcile = <
     Effect.gen(function* () {
       const memory = new Memory()
       const rest = yield* Rest.make
-      const interval = Effect.sleep(options.interval ?? "2 seconds")
       const turn = Effect.matchCauseEffect(pass(options, memory), {
-        onFailure: (cause) => Effect.as(memory.trouble(cause), interval),
+        onFailure: (cause): Effect.Effect<Pause> => Effect.as(memory.trouble(cause), Effect.sleep),
         onSuccess: () => Effect.as(memory.fine, idle)
       })
       // Effects that are PENDING become old enough without anything being written.
-      const idle =
-        options.pendingOlderThan === undefined
-          ? Effect.suspend(() => rest(options.interval ?? "2 seconds", memory.next))
-          : interval
-      yield* again(turn, options.schedule).pipe(
+      const idle: Pause =
+        options.pendingOlderThan === undefined ? (interval) => rest(interval, memory.next) : Effect.sleep
+      yield* again(turn, options.schedule ?? Schedule.spaced("2 seconds")).pipe(
         Effect.annotateLogs({ module: "Reactors", fiber: "reconcile", reactor: "reconcile" }),
         Effect.forkScoped
       )

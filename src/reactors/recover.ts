@@ -5,15 +5,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
-import type * as Schedule from "effect/Schedule"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { TapeClient } from "../Client.js"
 import { RunError } from "../durable/errors.js"
@@ -23,7 +21,7 @@ import type { RunState } from "../gen/tape/v1/tape_pb.js"
 import * as Rest from "../internal/rest.js"
 import { recovered } from "../observability/metrics.js"
 import { inSpanOf } from "../observability/tracing.js"
-import { again, recordLag, ticked } from "./supervise.js"
+import { again, type Pause, recordLag, ticked } from "./supervise.js"
 
 const named = {
   runId: Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id")),
@@ -115,7 +113,6 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
       const driven = yield* FiberMap.make<string, void>()
       const resting = new Map<string, Waits>()
       const rest = yield* Rest.make
-      const interval = Effect.map(Random.nextRange(0.8, 1.2), (spread) => Duration.millis(2000 * spread))
       let silent = false
       const pass = Effect.gen(function* () {
         const found = yield* abandoned(options)
@@ -130,16 +127,15 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
             Effect.flatMap(recover(options, app, run), (report) => settled(resting, report))
           )
         }
-        if ((yield* FiberMap.size(driven)) > 0) return Effect.flatMap(interval, Effect.sleep)
+        if ((yield* FiberMap.size(driven)) > 0) return asleep
         const next = Math.min(...found.map(({ run }) => resting.get(run.runId)?.until ?? now))
-        return Effect.flatMap(interval, (interval) => rest(interval, next))
+        return (interval: number) => rest(interval, next)
       }).pipe(ticked("recover"))
       const turn = Effect.matchCauseEffect(pass, {
         onFailure: (cause) => {
-          const pause = Effect.flatMap(interval, Effect.sleep)
-          if (silent) return Effect.succeed(pause)
+          if (silent) return Effect.succeed(asleep)
           silent = true
-          return Effect.as(Effect.logError("runs cannot be recovered for now", cause), pause)
+          return Effect.as(Effect.logError("runs cannot be recovered for now", cause), asleep)
         },
         onSuccess: (pause) => {
           if (!silent) return Effect.succeed(pause)
@@ -147,7 +143,7 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
           return Effect.as(Effect.logInfo("runs are recovered again"), pause)
         }
       })
-      return yield* again(turn, options.schedule).pipe(
+      return yield* again(turn, options.schedule ?? Schedule.jittered(Schedule.spaced("2 seconds"))).pipe(
         Effect.annotateLogs({ module: "Reactors", fiber: "recover", reactor: "recover" }),
         Effect.forkScoped
       )
@@ -157,6 +153,8 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
+
+const asleep: Pause = Effect.sleep
 
 interface Abandoned<R> {
   readonly app: AnyApp<R>

@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import type * as Schedule from "effect/Schedule"
+import * as ScheduleDecision from "effect/ScheduleDecision"
+import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import { reactorLag, ticks } from "../observability/metrics.js"
 import { inSpan } from "../observability/tracing.js"
 
@@ -29,12 +31,25 @@ export const recordLag = (reactor: string, dueAt: ReadonlyArray<bigint>): Effect
     return Metric.set(Metric.tagged(reactorLag, "reactor", reactor), now - oldest)
   })
 
-/** One pass after another: by the schedule if there is one, else after the pause that each pass asks for. */
+/** What a pass asks for until the next one: a rest of at most so many milliseconds. */
+export type Pause = (interval: number) => Effect.Effect<unknown>
+
+/** One pass after another. The schedule says how long each rest is at most, and when there is no next pass. */
 export const again = <R>(
-  turn: Effect.Effect<Effect.Effect<void>, never, R>,
-  schedule: Schedule.Schedule<unknown> | undefined
+  turn: Effect.Effect<Pause, never, R>,
+  schedule: Schedule.Schedule<unknown>
 ): Effect.Effect<void, never, R> =>
-  schedule === undefined ? Effect.forever(Effect.flatten(turn)) : Effect.asVoid(Effect.repeat(turn, schedule))
+  Effect.gen(function* () {
+    let state: unknown = schedule.initial
+    while (true) {
+      const pause = yield* turn
+      const now = yield* Clock.currentTimeMillis
+      const [next, , decision] = yield* schedule.step(now, undefined, state)
+      if (ScheduleDecision.isDone(decision)) return
+      state = next
+      yield* pause(Math.max(0, ScheduleIntervals.start(decision.intervals) - now))
+    }
+  })
 
 /** One pass after another goes on through any trouble, which is said once, and said again when it is over. */
 export const untroubled = <A, E, R>(

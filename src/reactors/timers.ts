@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import type * as Schedule from "effect/Schedule"
+import * as Schedule from "effect/Schedule"
 import { TapeClient } from "../Client.js"
 import type * as Connectors from "../Connectors.js"
 import type { AnyApp, AppContext } from "../durable/types.js"
@@ -21,7 +21,7 @@ import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { type Acting, act, type DueTimer } from "./actions.js"
 import type { Fired } from "./fired.js"
 import { Resting } from "./resting.js"
-import { again, recordLag, ticked, untroubled } from "./supervise.js"
+import { again, type Pause, recordLag, ticked, untroubled } from "./supervise.js"
 
 /**
  * What is done about timers that are due.
@@ -127,11 +127,9 @@ export interface TimersLoopOptions<
   R = unknown
 > extends TimersOptions<Apps, Tools, Names, R> {
   /**
-   * The longest rest between passes; it ends when the next known timer is due. A timer that is set meanwhile is late by
-   * at most this. Defaults to 2 seconds.
+   * When to look again at the latest: a rest ends when the next known timer is due; one that is set meanwhile is late by
+   * at most the rest. The loop ends when the schedule does. Defaults to 2 seconds after each pass.
    */
-  readonly interval?: Duration.DurationInput | undefined
-  /** When to look again, instead; the loop ends when the schedule does. */
   readonly schedule?: Schedule.Schedule<unknown> | undefined
 }
 
@@ -155,9 +153,12 @@ export const layerTimers = <
       const tape = yield* TapeClient
       const acted = yield* FiberMap.make<string, void>()
       const resting = new Resting()
-      const interval = Duration.toMillis(options.interval ?? "2 seconds")
       const rest = yield* Rest.make
-      const pass = Effect.gen(function* () {
+      const pass = Effect.gen(function* (): Effect.fn.Return<
+        Pause,
+        TapeError,
+        TimersRequirements<Apps, Tools, Names, R>
+      > {
         const busy = yield* FiberMap.size(acted)
         const { timers } = yield* tape.listDueTimers({
           // The list has no cursor: timers that rest or are being acted on must not hide those behind them.
@@ -177,16 +178,17 @@ export const layerTimers = <
           { discard: true }
         )
         // More are due than are free: look again soon.
-        if (due.length > free) return Effect.sleep(50)
-        const pause = untilNext(tape, interval)
-        return busy + due.length > 0
-          ? Effect.flatMap(pause, Effect.sleep)
-          : Effect.flatMap(pause, (pause) => rest(pause, resting.next))
+        if (due.length > free) return (interval) => Effect.sleep(Math.min(interval, 50))
+        const isBusy = busy + due.length > 0
+        return (interval) =>
+          Effect.flatMap(untilNext(tape, interval), (pause) =>
+            isBusy ? Effect.sleep(pause) : rest(pause, resting.next)
+          )
       }).pipe(ticked("timers"))
       const turn = untroubled(pass, { trouble: "timers cannot be listed for now", fine: "timers are listed again" })
       yield* again(
-        Effect.map(turn, (pause) => pause ?? Effect.sleep(interval)),
-        options.schedule
+        Effect.map(turn, (pause) => pause ?? Effect.sleep),
+        options.schedule ?? Schedule.spaced("2 seconds")
       ).pipe(Effect.annotateLogs({ module: "Reactors", fiber: "timers", reactor: "timers" }), Effect.forkScoped)
     })
   )
