@@ -166,11 +166,14 @@ describe("registering", () => {
     }).pipe(Effect.provide(tape))
   )
 
-  it.effect("refuses one name twice, and an empty set to dispatch", () =>
+  it.effect("refuses one name twice, an empty app, and an empty set to dispatch", () =>
     Effect.gen(function* () {
       const r = Reactions.onRun("r", { run })
       const twice = yield* Effect.flip(Reactions.register([r, r], options))
       assert.strictEqual(twice._tag, "ReactionMisconfigured")
+      const nobodys = yield* Effect.flip(Reactions.register([r], { app: "" }))
+      assert.match(nobodys.message, /its app is empty/)
+      yield* Reactions.register([Reactions.onRun("r", { id: "own-id", run })], { app: "" })
       const none = yield* Effect.flip(Reactions.dispatchOnce([], options))
       assert.match(none.message, /no reactions/)
     }).pipe(Effect.provide(tape))

@@ -62,7 +62,7 @@ export interface OnceOptions<RP = never> extends DispatchOptions<RP> {
  */
 export const layer = <const Rs extends ReadonlyArray<Reaction<unknown>>, RP = never>(
   reactions: Rs,
-  options: LoopOptions<RP> = {}
+  options: LoopOptions<RP>
 ): Layer.Layer<never, TapeError | ReactionMisconfigured, TapeClient | ContextOf<Rs[number]> | RP> =>
   Layer.scopedDiscard(
     Effect.gen(function* () {
@@ -88,7 +88,7 @@ export const layer = <const Rs extends ReadonlyArray<Reaction<unknown>>, RP = ne
  */
 export const dispatchOnce = <const Rs extends ReadonlyArray<Reaction<unknown>>, RP = never>(
   reactions: Rs,
-  options: OnceOptions<RP> = {}
+  options: OnceOptions<RP>
 ): Effect.Effect<ReadonlyArray<Outcome>, TapeError | ReactionMisconfigured, TapeClient | ContextOf<Rs[number]> | RP> =>
   Effect.gen(function* () {
     const outcomes: Array<Outcome> = []

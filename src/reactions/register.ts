@@ -15,9 +15,9 @@ import { type Reaction, ReactionMisconfigured } from "./reaction.js"
 export interface RegisterOptions {
   /**
    * The program that the reactions belong to: ids are made of it and of a reaction's name, so programs that share a tape
-   * need names of their own. Defaults to an empty one.
+   * need names of their own, and each keeps its name.
    */
-  readonly app?: string | undefined
+  readonly app: string
   /**
    * Whether reactions of this app that are registered, but not among these, are deregistered. Reactions with an `id` of
    * their own are never. Defaults to `false`.
@@ -46,7 +46,8 @@ export const idOf = (app: string, name: string): string => {
 const namespace = Buffer.from("5f0f7a526f0e4a639d6b2c1f7c0b9e11", "hex")
 
 /** The id that a reaction is registered under. */
-export const registeredId = (reaction: Reaction<unknown>, app = ""): string => reaction.id ?? idOf(app, reaction.name)
+export const registeredId = (reaction: Reaction<unknown>, app: string): string =>
+  reaction.id ?? idOf(app, reaction.name)
 
 /**
  * Registers reactions, in order, or changes those that are registered already: any number of times, by any number of
@@ -57,7 +58,7 @@ export const registeredId = (reaction: Reaction<unknown>, app = ""): string => r
  */
 export const register = Effect.fnUntraced(function* (
   reactions: ReadonlyArray<Reaction<unknown>>,
-  options: RegisterOptions = {}
+  options: RegisterOptions
 ): Effect.fn.Return<ReadonlyArray<Registered>, TapeError | ReactionMisconfigured, TapeClient> {
   const tape = yield* TapeClient
   const ids = yield* distinct(reactions, options.app)
@@ -67,7 +68,7 @@ export const register = Effect.fnUntraced(function* (
   if (options.prune === true) {
     const listed = yield* tape.listReactions({})
     const stale = listed.reactions.filter(
-      ({ name, reactionId }) => !ids.has(reactionId) && reactionId === idOf(options.app ?? "", name)
+      ({ name, reactionId }) => !ids.has(reactionId) && reactionId === idOf(options.app, name)
     )
     yield* Effect.forEach(stale, ({ reactionId }) => tape.deregisterReaction({ reactionId }), { discard: true })
   }
@@ -77,11 +78,15 @@ export const register = Effect.fnUntraced(function* (
 /** Two that share an id would overwrite each other. */
 export const distinct = (
   reactions: ReadonlyArray<Reaction<unknown>>,
-  app: string | undefined
+  app: string
 ): Effect.Effect<ReadonlySet<string>, ReactionMisconfigured> =>
   Effect.suspend(() => {
     const ids = new Set<string>()
     for (const reaction of reactions) {
+      if (app === "" && reaction.id === undefined) {
+        const reason = "its app is empty: its id, by which a restart finds it again, is made of it"
+        return Effect.fail(new ReactionMisconfigured({ reaction: reaction.name, reason }))
+      }
       const id = registeredId(reaction, app)
       if (ids.has(id)) {
         const reason = `another reaction of the set has the same ${reaction.id === undefined ? "name" : "id"}`

@@ -27,7 +27,7 @@ export interface Publication {
  */
 export interface DispatchOptions<RP = never> {
   /** As for {@link register}. */
-  readonly app?: string | undefined
+  readonly app: string
   /** As for {@link register}. */
   readonly prune?: boolean | undefined
   /** Whether the reactions are registered first. Defaults to `true`. */
@@ -61,7 +61,7 @@ export interface Settings {
   readonly onOutcome: (outcome: Outcome) => Effect.Effect<unknown>
 }
 
-export const resolve = (options: DispatchOptions<unknown>): Effect.Effect<Settings> =>
+export const resolve = (options: Omit<DispatchOptions<unknown>, "app">): Effect.Effect<Settings> =>
   Effect.map(ownerOf(options), (owner) => ({
     owner,
     leaseMs: Math.max(1, Duration.toMillis(options.lease ?? "60 seconds")),
@@ -71,5 +71,5 @@ export const resolve = (options: DispatchOptions<unknown>): Effect.Effect<Settin
     onOutcome: options.onOutcome ?? (() => Effect.void)
   }))
 
-const ownerOf = ({ owner }: DispatchOptions<unknown>): Effect.Effect<string> =>
+const ownerOf = ({ owner }: Pick<DispatchOptions<unknown>, "owner">): Effect.Effect<string> =>
   owner === undefined ? processName("TAPE_DISPATCHER_OWNER") : Effect.succeed(owner)

@@ -45,18 +45,22 @@ const Followup = Reactions.onRun("followup", { status: "failed", agent: "followu
 same<typeof Followup, Reactions.Reaction>(true)
 const Announced = Reactions.on("announced", { pattern: "/tape/policy", publish: "topic" })
 
-const Reacting = Reactions.layer([Repricing, Raw, Paging, Followup, Announced])
+const Reacting = Reactions.layer([Repricing, Raw, Paging, Followup, Announced], { app: "test" })
 same<typeof Reacting, Layer.Layer<never, TapeError | Reactions.ReactionMisconfigured, TapeClient | Book | Pager>>(true)
 
 const Publishing = Reactions.layer([Raw, Announced], {
+  app: "test",
   publish: ({ task }) => Effect.flatMap(Broker, (broker) => broker.send(task.payloadJson))
 })
 same<Layer.Layer.Context<typeof Publishing>, TapeClient | Broker>(true)
 
-const pass = Reactions.dispatchOnce([Repricing])
+const pass = Reactions.dispatchOnce([Repricing], { app: "test" })
 same<Effect.Effect.Context<typeof pass>, TapeClient | Book>(true)
 
 // --- the mistakes ---
+
+// @ts-expect-error ids are made of the app
+Reactions.layer([Repricing], {})
 
 // @ts-expect-error both
 Reactions.onRun("both", { agent: "a", publish: "p" })

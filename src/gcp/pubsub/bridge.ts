@@ -25,12 +25,14 @@ import { accepted, topicName } from "./topic.js"
  * @since 0.1.0
  * @category models
  */
-export interface BridgeOptions extends PublicationOptions, Omit<Reactions.DispatchOptions, "publish"> {
+export interface BridgeOptions extends PublicationOptions, Omit<Reactions.DispatchOptions, "publish" | "app"> {
   /**
    * The reactions, which are registered first. Defaults to every `publish` reaction that the tape knows, in whatever
    * language it was declared, if its target is a topic.
    */
   readonly reactions?: ReadonlyArray<Reactions.Reaction> | undefined
+  /** The program that `reactions` belong to, as for `Reactions.register`: needed with them, unless each has an `id`. */
+  readonly app?: string | undefined
   /** Which of those that the tape knows. Defaults to all of them. */
   readonly where?:
     | ((reaction: { readonly id: string; readonly name: string; readonly target: string }) => boolean)
@@ -88,7 +90,7 @@ export const layerBridge = (
     Effect.map(check(options), () =>
       reactions === undefined
         ? following(options)
-        : Reactions.layer(reactions, { ...options, publish: publication(options) })
+        : Reactions.layer(reactions, { ...options, app: options.app ?? "", publish: publication(options) })
     )
   )
 }
@@ -110,7 +112,11 @@ export const bridgeOnce = (
     yield* check(options)
     const { reactions } = options
     if (reactions !== undefined) {
-      return yield* Reactions.dispatchOnce(reactions, { ...options, publish: publication(options) })
+      return yield* Reactions.dispatchOnce(reactions, {
+        ...options,
+        app: options.app ?? "",
+        publish: publication(options)
+      })
     }
     const outcomes: Array<Reactions.Outcome> = []
     const settings = yield* resolve({
