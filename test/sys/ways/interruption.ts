@@ -159,12 +159,12 @@ const run = Effect.gen(function* () {
   assert.isBelow(received.length, 120, "there was work left")
 
   // Runs can be taken up at once.
-  yield* Effect.forEach(yield* lost.mine, overdue)
   const runs = yield* lost.mine
   for (const run of runs) {
     assert.strictEqual(run.status, RunStatus.RUNNING)
     assert.isAtMost(Number(run.leaseExpiresAtMs), now + 5)
   }
+  yield* Effect.forEach(runs, overdue)
   yield* Deferred.succeed(lost.go, undefined)
   assert.deepStrictEqual(
     tags(yield* Reactors.recoverOnce({ apps: [lost.app] })),
