@@ -10,6 +10,7 @@ export default defineConfig({
       { find: /^effect-tape$/, replacement: source("index.ts") },
       { find: /^effect-tape\/engine$/, replacement: source("engine/index.ts") },
       { find: /^effect-tape\/server$/, replacement: source("server/index.ts") },
+      { find: /^effect-tape\/testing$/, replacement: source("testing/index.ts") },
       { find: /^effect-tape\/gcp$/, replacement: source("gcp/index.ts") },
       { find: /^effect-tape\/proto$/, replacement: source("gen/tape/v1/tape_pb.ts") }
     ]

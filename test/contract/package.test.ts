@@ -10,7 +10,7 @@ const offenders = (offends: (found: Import) => boolean): ReadonlyArray<string> =
   importsOfSource.filter(offends).map(show)
 
 /** Above the client: every module and folder of `src` but the engine, the server, the CLI and `Live`, which knows both. */
-const isSdk = (file: string): boolean => !/^src\/(engine|server|cli|gen|live)\/|^src\/Live\.ts$/.test(file)
+const isSdk = (file: string): boolean => !/^src\/(engine|server|cli|gen|live|testing)\/|^src\/Live\.ts$/.test(file)
 
 /** What a program of a user sees when it imports something of ours. */
 const inUserProgram = (specifier: string): string =>

@@ -1,0 +1,2 @@
+export * as TestConnector from "./TestConnector.js"
+export * as TestTape from "./TestTape.js"
