@@ -41,6 +41,26 @@ describe("Outbox.layer", () => {
     )
   )
 
+  it.live("goes on without a rest while there is a full page", () =>
+    Effect.scoped(
+      withBank((bank) =>
+        Effect.gen(function* () {
+          const { next, onOutcome } = yield* outcomes
+          yield* Effect.forEach(
+            Array.from({ length: 7 }, (_, n) => `k${n}`),
+            (key) => intend(key),
+            { discard: true }
+          )
+          // As of now there is no news: all there is has been recorded before.
+          yield* Effect.sleep("20 millis")
+          yield* Layer.build(Outbox.layer({ ...options, pollInterval: "1 hour", pageSize: 2, onOutcome }))
+          for (let n = 0; n < 7; n++) assert.strictEqual((yield* next)._tag, "confirmed")
+          assert.strictEqual((yield* bank.ledger).length, 7)
+        })
+      )()
+    )
+  )
+
   it.live("a counterparty that does not answer holds up no other", () =>
     Effect.gen(function* () {
       const { next, onOutcome } = yield* outcomes
@@ -157,6 +177,30 @@ describe("an effect in flight when the dispatcher is interrupted", () => {
 })
 
 describe("a dispatch under its claim", () => {
+  it.live("has claims of 5 seconds at least, unless a test asks for shorter ones", () =>
+    Effect.gen(function* () {
+      const claimed: Array<bigint> = []
+      const watched = tapeWith(({ claimEffectDispatch }) => ({
+        claimEffectDispatch: (request) =>
+          Effect.zipRight(
+            Effect.sync(() => claimed.push(request.leaseTtlMs ?? 0n)),
+            claimEffectDispatch(request)
+          )
+      }))
+      const pass = (allowShortClaims: boolean) =>
+        Effect.provide(
+          Effect.zipRight(
+            intend(`short-${allowShortClaims}`),
+            Outbox.dispatchOnce({ ...options, claimTtl: "1 second", allowShortClaims })
+          ),
+          Layer.merge(watched, Connectors.make("bank.wire", confirming))
+        )
+      yield* pass(false)
+      yield* pass(true)
+      assert.deepStrictEqual(claimed, [5000n, 1000n])
+    }).pipe(Effect.provide([tape, Logger.remove(Logger.defaultLogger)]))
+  )
+
   it.scoped(
     "has at most half the claim's time to be answered",
     withBank(
@@ -282,6 +326,36 @@ describe("a dispatch under its claim", () => {
         Connectors.make("bank.wire", { dispatch: () => Effect.succeed({ _tag: "unknown", error: "lost" }) })
       ])
     )
+  )
+
+  it.live("is not FAILED by a process that stood still until another had the claim", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const intent = yield* intend("k1")
+      let looks = 0
+      const overtaken = tapeWith(({ claimEffectDispatch, getEffect }) => ({
+        getEffect: (request) =>
+          Effect.zipRight(
+            Effect.suspend(() =>
+              looks++ === 0 ? Effect.void : claimEffectDispatch({ ...intent, claimer: "other", leaseTtlMs: 60_000n })
+            ),
+            getEffect(request)
+          )
+      }))
+      const standing = Effect.sync((): Connectors.Dispatched => {
+        const until = Date.now() + 500
+        while (Date.now() < until);
+        return { _tag: "failed", error: "no such account", final: true }
+      })
+      const pass = Outbox.dispatchOnce({ ...options, claimTtl: "400 millis", allowShortClaims: true })
+      const [outcome] = yield* Effect.provide(
+        pass,
+        Layer.merge(overtaken, Connectors.make("bank.wire", { dispatch: () => standing }))
+      )
+      assert.include(outcome?._tag === "error" ? outcome.error : "", "the claim ran out and is other's now")
+      const row = (yield* tape.getEffect(intent)).effect
+      assert.deepInclude(row, { status: EffectStatus.PENDING, dispatchClaimedBy: "other" })
+    }).pipe(Effect.provide([tape, Logger.remove(Logger.defaultLogger)]))
   )
 
   it.scoped("is not reported as confirmed when the row says otherwise", () =>

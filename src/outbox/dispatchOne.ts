@@ -192,7 +192,7 @@ const failed = Effect.fnUntraced(function* (turn: Turn, error: string, final: bo
   const attempts = failuresOf(turn.before) + 1
   if (final || attempts >= limitOf(turn)) {
     const errorJson = JSON.stringify({ final: true, attempts, last: error })
-    const row = yield* Record.observe(claim, EffectResolution.FAILED, {}, { errorJson })
+    const row = yield* Record.fail(claim, errorJson)
     return outcome(turn, row, EffectStatus.FAILED, { ...named, _tag: "failed", attempts, error })
   }
   const wait = retryAfter === undefined ? yield* backOff(attempts, settings.jitter) : Duration.toMillis(retryAfter)

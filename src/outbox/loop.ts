@@ -1,3 +1,4 @@
+import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -79,13 +80,15 @@ const connectorLoop = (
       })
 
       const page = Effect.gen(function* () {
-        const { effects } = yield* tape.listEffectsToDispatch({ connector, limit: BigInt(loop.pageSize) })
+        // The list has no cursor: rows that rest or are in flight must not hide those behind them.
+        const limit = loop.pageSize + busy.size + resting.size
+        const { effects } = yield* tape.listEffectsToDispatch({ connector, limit: BigInt(limit) })
         const now = yield* Clock.currentTimeMillis
         for (const [key, until] of resting) if (until <= now) resting.delete(key)
         const due = effects.filter((row) => !busy.has(keyOf(row)) && !resting.has(keyOf(row)))
         yield* Effect.forEach(due, begin, { discard: true })
         // Only a full page says that there is more.
-        if (due.length === 0 || effects.length < loop.pageSize) {
+        if (due.length === 0 || effects.length < limit) {
           const pause = busy.size > 0 ? Effect.sleep(interval) : rest(interval, Math.min(...resting.values()))
           yield* Effect.raceFirst(Queue.take(wake), pause)
         }
@@ -155,8 +158,11 @@ const listen = (wakes: ReadonlyMap<string, Queue.Queue<void>>): Effect.Effect<vo
     const pending = tape
       .subscribeEvents({ fromTsMs: BigInt(now), kind: "effect" })
       .pipe(Stream.filter((entry) => entry.subject.startsWith("/tape/effect/pending/")))
-    yield* Stream.runForEachChunk(pending, () =>
-      Effect.forEach(wakes.values(), (wake) => Queue.offer(wake, undefined), { discard: true })
+    // A chunk of which the filter left nothing is still a chunk.
+    yield* Stream.runForEachChunk(pending, (news) =>
+      Effect.forEach(Chunk.isEmpty(news) ? [] : wakes.values(), (wake) => Queue.offer(wake, undefined), {
+        discard: true
+      })
     )
   }).pipe(
     Effect.catchAllCause((cause) => Effect.logDebug("no wake-ups for a moment", cause)),

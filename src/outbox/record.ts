@@ -55,6 +55,20 @@ export const observe = (
     })
   )
 
+/** It will not happen. Past its time the claim may be another's, and his attempt on its way: then it is not for us to say. */
+export const fail = (claim: Claim, errorJson: string): Effect.Effect<EffectRecord, TapeError> => {
+  const write = observe(claim, EffectResolution.FAILED, {}, { errorJson })
+  return Effect.flatMap(age(claim), (elapsed) =>
+    elapsed < claim.ttl
+      ? write
+      : Effect.flatMap(claim.tape.getEffect(keyOf(claim.row)), ({ effect }) =>
+          effect === undefined || effect.dispatchClaimedBy === claim.claimer
+            ? write
+            : lost("RecordExternalObservation", claim, effect)
+        )
+  )
+}
+
 /**
  * An attempt that settled nothing; without `wait` (milliseconds) the effect becomes UNKNOWN.
  *
@@ -71,7 +85,8 @@ export const attempt = (claim: Claim, note: Note, wait?: number): Effect.Effect<
   )
   const ours = Effect.flatMap(repeated(claim, claim.tape.getEffect(keyOf(claim.row))), ({ effect }) => {
     if (effect === undefined || effect.dispatchAttempts > claim.row.dispatchAttempts) return Effect.succeed(effect)
-    return effect.dispatchClaimedBy === claim.claimer ? Effect.succeed(undefined) : Effect.fail(lost(claim, effect))
+    if (effect.dispatchClaimedBy === claim.claimer) return Effect.succeed(undefined)
+    return Effect.fail(lost("RecordDispatchAttempt", claim, effect))
   })
   const again: Effect.Effect<EffectRecord, TapeError> = Effect.flatMap(ours, (applied) =>
     applied === undefined ? write : Effect.succeed(applied)
@@ -124,9 +139,9 @@ const spacing = Schedule.exponential("100 millis").pipe(
 const isTransient = (error: TapeError): boolean =>
   error._tag === "Unavailable" || error._tag === "DeadlineExceeded" || error._tag === "Cancelled"
 
-const lost = (claim: Claim, row: EffectRecord): PreconditionFailed =>
+const lost = (rpc: string, claim: Claim, row: EffectRecord): PreconditionFailed =>
   new PreconditionFailed({
-    rpc: "RecordDispatchAttempt",
+    rpc,
     detail: `the claim ran out${row.dispatchClaimedBy === "" ? "" : ` and is ${row.dispatchClaimedBy}'s now`}`,
     ids: { run_id: claim.row.runId, idempotency_key: claim.row.idempotencyKey }
   })
