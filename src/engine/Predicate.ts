@@ -2,9 +2,9 @@
  * Predicates: CEL expressions over one journal entry.
  *
  * Whoever may register a reaction or subscribe may send any text, so everything is bounded before it costs: the text,
- * its nesting and its nodes when it is compiled; loops, text and regular expressions by a budget of steps (about a
- * microsecond each) when it is evaluated. What exceeds the budget is an evaluation error, on every server and every time
- * alike: no clock takes part.
+ * its nesting and its nodes when it is compiled; the payload by its size when it is read; loops, text and regular
+ * expressions by a budget of steps (a microsecond each, four in a process that is cold) when it is evaluated. What
+ * exceeds the budget is an evaluation error, on every server and every time alike: no clock takes part.
  */
 import * as Effect from "effect/Effect"
 import { Refusal } from "../Handlers.js"

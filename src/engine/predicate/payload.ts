@@ -10,8 +10,8 @@ export interface Payload {
   readonly steps: number
 }
 
-/** In UTF-16 units: a value of 4 MiB, every character of which is escaped. */
-const longest = 9_000_000
+/** In UTF-16 units: as long as an entry can be that fits into a message of 4 MiB. */
+const longest = 4 * 1024 * 1024
 const mostValues = 10_000
 const deepest = 64
 
@@ -108,15 +108,20 @@ class Reader {
     if (text[start] !== '"') {
       throw notJson
     }
-    let isPlain = true
-    for (let index = start + 1; index < text.length; index++) {
+    plainText.lastIndex = start + 1
+    plainText.test(text)
+    const plainEnd = plainText.lastIndex
+    if (text.charCodeAt(plainEnd) === quote) {
+      this.position = plainEnd + 1
+      return text.slice(start + 1, plainEnd)
+    }
+    for (let index = plainEnd; index < text.length; index++) {
       const code = text.charCodeAt(index)
       if (code === quote) {
         this.position = index + 1
-        return isPlain ? text.slice(start + 1, index) : decode(text.slice(start, index + 1))
+        return decode(text.slice(start, index + 1))
       }
       if (code === backslash) {
-        isPlain = false
         index += 1
       } else if (code < 0x20) {
         throw notJson
@@ -135,6 +140,10 @@ class Reader {
     const [token, fraction] = found
     if (fraction !== "" || token.length > 20) {
       return Number(token)
+    }
+    if (token.length < 16) {
+      // Exact, and much faster than reading the text as a bigint.
+      return BigInt(Number(token))
     }
     const whole = BigInt(token)
     return whole >= minInt && whole <= maxInt
@@ -173,6 +182,9 @@ const notJson = new Error("the payload is not JSON")
 
 const quote = 0x22
 const backslash = 0x5c
+
+/** A string up to its end or its first escape: an expression is faster than a loop, above all at first. */
+const plainText = /[ !#-[\]-\uffff]*/y
 
 const numberToken = /-?(?:0|[1-9][0-9]*)((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)/y
 
