@@ -14,7 +14,15 @@ import * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import * as Connectors from "../Connectors.js"
-import { type Fault, type FaultOptions, faulty, type Mishap, mishapsOf, type When } from "./connector/fault.js"
+import {
+  type Fault,
+  type FaultOptions,
+  faulty,
+  describe as inWords,
+  type Mishap,
+  mishapsOf,
+  type When
+} from "./connector/fault.js"
 import { type Booking, Counterparty, Ledgers, NoLedger } from "./connector/ledger.js"
 
 export type { FaultOptions, When } from "./connector/fault.js"
@@ -148,6 +156,24 @@ export const and: {
 } = dual(2, (self: TestConnector, that: TestConnector) =>
   make(self[TypeId].response ?? that[TypeId].response, [...self[TypeId].faults, ...that[TypeId].faults])
 )
+
+/**
+ * The faults in words, in the manner of failpoints: `1*` is once, `50%` a probability, `->` what happens next in a script,
+ * a tool's name stands before what is only meant for it. For titles and logs.
+ *
+ * - `lose_ack`, `lose_request`, `duplicate`, `sleep(<milliseconds>)`, `hang`, `fail(<error>)`, and `off`: all is well.
+ * - Several faults are separated by `; `. Without any the text is `off`.
+ *
+ * @example
+ * import { TestConnector } from "effect-tape/testing"
+ *
+ * // "wire_money: 50%lose_ack"
+ * export const words = TestConnector.describe(TestConnector.losesAck(0.5, { tool: "wire_money" }))
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const describe = (self: TestConnector): string => self[TypeId].faults.map(inWords).join("; ") || "off"
 
 /**
  * Connectors that live as long as the layer, and their books. `TestTape.layer` has it built in.

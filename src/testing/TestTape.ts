@@ -12,7 +12,7 @@ import { type State, TestTape } from "./tape/service.js"
 export * from "./tape/assertions.js"
 export type { Entry, Journal } from "./tape/journal.js"
 export { layer, type Options, type Requirements } from "./tape/layer.js"
-export { type Death, type Life, life } from "./tape/life.js"
+export { type Death, type Life, life, Survived } from "./tape/life.js"
 export { EffectState, ObligationState, Run, type State, TestTape } from "./tape/service.js"
 export * from "./tape/waits.js"
 

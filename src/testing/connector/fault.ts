@@ -1,4 +1,4 @@
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { Dispatched, Observed, Protocol, Request } from "../../connectors/protocol.js"
@@ -58,6 +58,17 @@ export type Fault = Strike | Script
 export const mishapsOf = (fault: Fault): ReadonlyArray<Mishap> =>
   fault._tag === "Strike" ? [fault.mishap] : fault.steps.flat()
 
+/** A fault in words, as `TestConnector.describe` documents them. */
+export const describe = (fault: Fault): string => {
+  const on = fault.options.tool === undefined ? "" : `${fault.options.tool}: `
+  if (fault._tag === "Script") {
+    const steps = fault.steps.map((step) => `1*${step.length === 0 ? "off" : step.map(wordOf).join("+")}`)
+    return on + [...steps, "off"].join("->")
+  }
+  const { mishap, when } = fault
+  return on + (when === "always" ? "" : when === "once" ? "1*" : `${Math.round(when * 1e6) / 1e4}%`) + wordOf(mishap)
+}
+
 /** The same connector, with faults; each life of it begins anew. Observing and compensating go through. */
 export const faulty = <R>(protocol: Protocol<R>, faults: ReadonlyArray<Fault>): Protocol<R> => {
   const drawn = faults.map(draws)
@@ -83,6 +94,23 @@ export const faulty = <R>(protocol: Protocol<R>, faults: ReadonlyArray<Fault>): 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
+
+const wordOf = (mishap: Mishap): string => {
+  switch (mishap._tag) {
+    case "LoseAck":
+      return "lose_ack"
+    case "Lose":
+      return "lose_request"
+    case "Duplicate":
+      return "duplicate"
+    case "Delay":
+      return `sleep(${Duration.toMillis(mishap.duration)})`
+    case "Hang":
+      return "hang"
+    case "Fail":
+      return `fail(${mishap.error})`
+  }
+}
 
 type Draw = (request: Request) => Effect.Effect<ReadonlyArray<Mishap>>
 

@@ -17,6 +17,7 @@ interface Sleeper {
 export class TapeClock implements TestClock.TestClock {
   readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
   private sleepers: ReadonlyArray<Sleeper> = []
+  private isClosed = false
 
   constructor(
     private readonly pulse: Pulse,
@@ -34,6 +35,7 @@ export class TapeClock implements TestClock.TestClock {
   readonly currentTimeNanos = Effect.sync(this.unsafeCurrentTimeNanos)
 
   sleep(duration: Duration.Duration): Effect.Effect<void> {
+    if (this.isClosed) return live.sleep(duration)
     return Effect.async((resume) => {
       const at = this.now + Duration.toMillis(duration)
       if (at <= this.now) return resume(Effect.void)
@@ -45,6 +47,13 @@ export class TapeClock implements TestClock.TestClock {
       })
     })
   }
+
+  /** From now on time goes by itself: fibers that outlive the tape come to their ends. */
+  readonly close = Effect.sync(() => {
+    this.isClosed = true
+    for (const { wake } of this.sleepers) wake()
+    this.sleepers = []
+  })
 
   /** When the next fiber wakes up that sleeps. */
   get next(): number | undefined {
@@ -89,6 +98,8 @@ export class TapeClock implements TestClock.TestClock {
     })
   })
 }
+
+const live = Clock.make()
 
 /** The clock of a test that has one. */
 export const outer: Effect.Effect<TestClock.TestClock | undefined> = Effect.clockWith((clock) =>

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Client from "../../Client.js"
 import type * as Connectors from "../../Connectors.js"
@@ -67,7 +68,51 @@ export type Requirements<
   Client.TapeClient | Connectors.Named<keyof C & string>
 >
 
-/** See `TestTape.layer`. */
+/**
+ * A tape in memory, on a `TestClock` of its own, with seeded ids and random numbers, and what makes it go: a dispatcher for
+ * the connectors, and all reactors. The same layers as in production can stand over it instead of the built-in ones.
+ *
+ * - `TestClock.adjust` and the like move this clock (and the test's, if there is one). It begins where the test's stands,
+ *   else at 0. Between two moments everything settles first; looks at the tape that would find nothing are left out, so
+ *   that a day costs what happens in it.
+ * - The clock does not know of real input and output: what goes over a socket or to a disk meanwhile is not waited for.
+ * - The dispatcher and the drainer begin with the layer; whatever is stored is gone with its scope.
+ *
+ * @example
+ * import { Durable, Outbox } from "effect-tape"
+ * import { TestConnector, TestTape } from "effect-tape/testing"
+ * import { Effect, Schema, TestClock } from "effect"
+ *
+ * const SendMail = Outbox.tool("send_mail", {
+ *   connector: "mail",
+ *   semantics: "non_idempotent",
+ *   input: Schema.Struct({ to: Schema.String }),
+ *   output: Schema.Struct({ id: Schema.String }),
+ *   businessKey: ({ to }) => to,
+ *   waitForResult: true
+ * })
+ *
+ * const Remind = Durable.app("remind", {
+ *   input: Schema.String,
+ *   output: Schema.Struct({ id: Schema.String }),
+ *   tools: [SendMail],
+ *   *run(to) {
+ *     yield* Durable.sleep("7 days")
+ *     return yield* SendMail({ to })
+ *   }
+ * })
+ *
+ * export const test = Effect.gen(function* () {
+ *   const fiber = yield* Effect.fork(Remind.start({ user: "u", session: "s", invocation: "i" }, "ann@example.org"))
+ *   yield* TestTape.awaitGate("sleep/0")
+ *   yield* TestClock.adjust("7 days")
+ *   yield* fiber
+ *   yield* TestTape.exactlyOnce("mail")
+ * }).pipe(Effect.provide(TestTape.layer({ connectors: { mail: TestConnector.confirms() } })))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layer = <
   const C extends { readonly [name: string]: TestConnector.TestConnector } = Record<never, never>,
   const Apps extends ReadonlyArray<AnyApp> = readonly [],
@@ -90,12 +135,19 @@ export const layer = <
       yield* Effect.locallyScoped(FiberRef.currentScheduler, pulse)
       yield* Effect.withClockScoped(clock)
       yield* Effect.withRandomScoped(Random.make(seed))
+      yield* Effect.addFinalizer(() => clock.close)
 
       const stored = Layer.effect(Store, Effect.map(Store, news.of)).pipe(
         Layer.provide(SqliteStore.layer({ url: "memory:" })),
         Layer.provide(Ids.layerSeeded(seed))
       )
-      const served = Layer.provideMerge(Client.layerHandlers(Engine.Engine), Engine.layer(options.engine))
+      const served = Layer.provideMerge(
+        Client.layerHandlers(Engine.Engine, {
+          // What is away here is closed.
+          retry: Schedule.stop
+        }),
+        Engine.layer(options.engine)
+      )
       const context = yield* Layer.build(Layer.provideMerge(served, stored)).pipe(
         // A temporary file of the test's own: that it cannot be made is nothing that a test could answer.
         Effect.orDie

@@ -1,6 +1,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TapeClient } from "../../Client.js"
 import type { TapeError } from "../../Errors.js"
@@ -22,6 +23,18 @@ export interface Death {
 }
 
 /**
+ * A life ended by itself, without coming to the call at which it was to die.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Survived extends Schema.TaggedError<Survived>()("Survived", { death: Schema.String }) {
+  override get message(): string {
+    return `it ended by itself, and was to die ${this.death}`
+  }
+}
+
+/**
  * A process that can be killed.
  *
  * @since 0.1.0
@@ -33,7 +46,7 @@ export interface Life<out A, out E> {
   /** As SIGKILL does: from now on the tape hears nothing of it, and it holds what it holds until that runs out. */
   readonly kill: Effect.Effect<void>
   /** Done when it was killed, or died where it was told to. */
-  readonly died: Effect.Effect<void>
+  readonly died: Effect.Effect<void, Survived>
 }
 
 /**
@@ -94,7 +107,19 @@ export const life = <A, E, R>(
     // Not waited for: what it does in dying nobody hears either.
     const buried = Effect.asVoid(Fiber.interruptFork(fiber))
     yield* Effect.fork(Effect.zipRight(Deferred.await(died), buried))
-    return { fiber, kill: Effect.zipRight(die, buried), died: Deferred.await(died) }
+    const survived = Effect.zipRight(
+      Fiber.await(fiber),
+      Effect.suspend(() =>
+        isDead
+          ? Effect.void
+          : new Survived({ death: death === undefined ? "when killed" : `${death.at} ${death.call ?? "a call"}` })
+      )
+    )
+    return {
+      fiber,
+      kill: Effect.zipRight(die, buried),
+      died: Effect.raceFirst(Deferred.await(died), survived)
+    }
   })
 
 // ---------------------------------------------------------------------------------------------------------------------

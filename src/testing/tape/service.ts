@@ -39,7 +39,7 @@ export class EffectState extends Schema.Class<EffectState>("effect-tape/testing/
   connector: Schema.String,
   /** `PENDING`, `CONFIRMED`, `FAILED`, `UNKNOWN`. */
   status: Schema.String,
-  /** How often it was dispatched. */
+  /** How many dispatches of it are recorded that came to nothing or to nobody knows what. */
   attempts: Schema.Int
 }) {}
 
