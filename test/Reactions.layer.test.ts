@@ -168,10 +168,7 @@ describe("Reactions.layer", () => {
       const [span, ...others] = spans.filter(({ name }) => name === "tape.task")
       assert.deepStrictEqual(others, [])
       assert.strictEqual(span?.traceId, traceId)
-      assert.deepStrictEqual(
-        Option.map(span?.parent ?? Option.none(), (parent) => parent.spanId),
-        Option.some(spanId)
-      )
+      assert.strictEqual(Option.getOrUndefined(span?.parent ?? Option.none())?.spanId, spanId)
     }).pipe(Effect.scoped, Effect.provide([tape, quiet]))
   )
 
