@@ -208,6 +208,7 @@ describe("an expression that was accepted", () => {
     ["regexes that are slow to compile", or(`kind.matches("${"\\\\pL".repeat(80)}z")`, 6), text],
     ["conversions", "payload.l.exists(x, int(x) == 1)", texts],
     ["time zones", 'payload.l.exists(x, timestamp(x).getHours("America/New_York") > 25)', numbers],
+    ["times", 'payload.l.exists(x, timestamp("2020-01-01T00:00:00Z") > timestamp(x + 2000000000000))', numbers],
     ["bytes", "bytes(payload.s) == bytes(payload.t)", text],
     ["a payload of many values", "payload.l.exists(x, x == 'b')", many],
     ["a payload of many escapes", "payload.s == 'x'", escaped],

@@ -112,11 +112,10 @@ export const functionsOf = (meter: Meter) => [
     meter.pay(ownSize(value))
     return value
   }),
-  celFunc(name.converted, [DYN], DYN, (value) => {
-    if (typeof value === "string" && value.length > longestConverted) {
-      throw celError(`a text of more than ${longestConverted} characters is not converted`)
-    }
-    return value
+  celFunc(name.converted, [DYN], DYN, convertible),
+  celFunc(name.time, [DYN], DYN, (value) => {
+    meter.pay(10)
+    return convertible(value)
   }),
   // Formatting a time in a named zone is slow.
   celFunc(name.zone, [DYN], DYN, (zone) => {
@@ -152,6 +151,13 @@ export const functionsOf = (meter: Meter) => [
   })
 ]
 
+const convertible = (value: CelValue): CelValue => {
+  if (typeof value === "string" && value.length > longestConverted) {
+    throw celError(`a text of more than ${longestConverted} characters is not converted`)
+  }
+  return value
+}
+
 const countOf = (value: CelValue): number => (isSized(value) ? value.size : 0)
 
 const isSized = (value: CelValue): value is CelList | CelMap => isCelList(value) || isCelMap(value)
@@ -178,6 +184,7 @@ export const name = {
   all: "@all",
   own: "@own",
   converted: "@converted",
+  time: "@time",
   zone: "@zone",
   indexed: "@indexed"
 }

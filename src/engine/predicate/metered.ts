@@ -76,7 +76,7 @@ const meteredLoop = (loop: Comprehension): Comprehension => {
 const meteredCall = (value: Call): Call => {
   const payment = paymentOf(value)
   const pay = (argument: Expression): Expression =>
-    payment === undefined || childrenOf(argument).length + variables(argument) === 0
+    payment === undefined || (payment !== name.time && childrenOf(argument).length + variables(argument) === 0)
       ? metered(argument)
       : call(argument, payment, metered(argument))
   if (value.function === "_[_]") {
@@ -92,7 +92,7 @@ const meteredCall = (value: Call): Call => {
   }
 }
 
-/** Literals are short, and so cost nothing. */
+/** Literals are short, and so cost nothing; a time is read each time. */
 const variables = ({ exprKind }: Expression): number => (exprKind.case === "identExpr" ? 1 : 0)
 
 const paymentOf = ({ args, function: called, target }: Call): string | undefined => {
@@ -118,9 +118,10 @@ const paymentOf = ({ args, function: called, target }: Call): string | undefined
     case "uint":
     case "double":
     case "bool":
+      return name.converted
     case "timestamp":
     case "duration":
-      return name.converted
+      return name.time
     default:
       return target !== undefined && called.startsWith("get") && args.length > 0 ? name.zone : name.own
   }
