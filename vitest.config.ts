@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-tape$/, replacement: source("index.ts") },
       { find: /^effect-tape\/engine$/, replacement: source("engine/index.ts") },
+      { find: /^effect-tape\/rpc$/, replacement: source("rpc/index.ts") },
       { find: /^effect-tape\/server$/, replacement: source("server/index.ts") },
       { find: /^effect-tape\/testing$/, replacement: source("testing/index.ts") },
       { find: /^effect-tape\/gcp$/, replacement: source("gcp/index.ts") },

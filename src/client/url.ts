@@ -13,10 +13,11 @@ import * as Schema from "effect/Schema"
 export class InvalidUrl extends Schema.TaggedError<InvalidUrl>("effect-tape/Client/InvalidUrl")("InvalidUrl", {
   /**
    * `"Syntax"`: not a tape URL. `"NotRemote"`: an embedded engine's URL where a server's is needed, `"NotEmbedded"`: the
-   * other way round. `"TokenOnPlaintext"`: a bearer token would travel unencrypted. `"Tls"`: the certificates given
+   * other way round. `"NotWeb"`: not the URL of a WebSocket or of HTTP, where one is needed. `"TokenOnPlaintext"`: a
+   * bearer token would travel unencrypted. `"Tls"`: the certificates given
    * cannot be used, or the URL has no TLS.
    */
-  reason: Schema.Literal("Syntax", "NotRemote", "NotEmbedded", "TokenOnPlaintext", "Tls"),
+  reason: Schema.Literal("Syntax", "NotRemote", "NotEmbedded", "NotWeb", "TokenOnPlaintext", "Tls"),
   /** The URL, without its password. */
   url: Schema.String,
   detail: Schema.String
