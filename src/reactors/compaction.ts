@@ -15,7 +15,7 @@ import type { TapeError } from "../Errors.js"
 import type { RunState } from "../gen/tape/v1/tape_pb.js"
 import { compacted } from "../observability/metrics.js"
 import { Resting } from "./resting.js"
-import { ticked, untroubled } from "./supervise.js"
+import { asleep, looping, ticked } from "./supervise.js"
 
 const runId = Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id"))
 
@@ -86,13 +86,14 @@ export interface CompactionLoopOptions extends CompactionOptions {
 export const layerCompaction = (options: CompactionLoopOptions): Layer.Layer<never, never, TapeClient> =>
   Layer.scopedDiscard(
     Effect.suspend(() =>
-      untroubled(pass(options, new Resting()), {
-        trouble: "runs cannot be compacted for now",
-        fine: "runs are compacted again"
-      }).pipe(
-        Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced("1 minute"))),
-        Effect.annotateLogs({ module: "Reactors", fiber: "compaction", reactor: "compaction" }),
-        Effect.forkScoped
+      looping(
+        {
+          reactor: "compaction",
+          trouble: "runs cannot be compacted for now",
+          fine: "runs are compacted again",
+          schedule: options.schedule ?? Schedule.jittered(Schedule.spaced("1 minute"))
+        },
+        Effect.as(pass(options, new Resting()), asleep)
       )
     )
   )

@@ -24,7 +24,7 @@ import type { Drained } from "./drained.js"
 import { Drainer } from "./drainer.js"
 import { drainRun } from "./drainRun.js"
 import { follow } from "./follow.js"
-import { again, type Pause, recordLag, ticked, untroubled } from "./supervise.js"
+import { asleep, looping, type Pause, recordLag, ticked } from "./supervise.js"
 
 /**
  * Which obligations are worked, and how they are undone.
@@ -173,17 +173,17 @@ export const layerObligations = <
       const drainer = new Drainer()
       const wake = yield* Queue.sliding<void>(1)
       const named = Effect.annotateLogs({ module: "Reactors", fiber: "obligations", reactor: "obligations" })
-      const turn = untroubled(pass(tape, options, drainer), {
-        trouble: "obligations cannot be worked for now",
-        fine: "obligations are worked again"
-      })
       const rest = yield* Rest.make
-      // A pass that failed has told of nothing that is owed.
-      const turns = Effect.map(turn, (reports): Pause => {
-        const pause: Pause = reports === undefined || drainer.isBusy ? Effect.sleep : rest
-        return (interval) => Effect.raceFirst(Queue.take(wake), pause(interval))
-      })
-      yield* again(turns, options.schedule ?? Schedule.spaced("5 seconds")).pipe(named, Effect.forkScoped)
+      yield* looping(
+        {
+          reactor: "obligations",
+          trouble: "obligations cannot be worked for now",
+          fine: "obligations are worked again",
+          schedule: options.schedule ?? Schedule.spaced("5 seconds"),
+          wake: Queue.take(wake)
+        },
+        Effect.map(pass(tape, options, drainer), (): Pause => (drainer.isBusy ? asleep : rest))
+      )
       yield* listen(tape, drainer, wake).pipe(named, Effect.forkScoped)
       if (options.follow !== false) {
         const tools = [...(options.tools ?? []), ...(options.apps ?? []).flatMap((app) => app.tools)]

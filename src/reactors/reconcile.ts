@@ -17,7 +17,7 @@ import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { Memory } from "./memory.js"
 import type { Reconciled } from "./reconciled.js"
 import { type Settle, settle } from "./settle.js"
-import { again, type Pause, recordLag, ticked } from "./supervise.js"
+import { asleep, looping, type Pause, recordLag, ticked } from "./supervise.js"
 
 /**
  * How UNKNOWN effects are settled.
@@ -112,16 +112,16 @@ export const layerReconcile = <
     Effect.gen(function* () {
       const memory = new Memory()
       const rest = yield* Rest.make
-      const turn = Effect.matchCauseEffect(pass(options, memory), {
-        onFailure: (cause): Effect.Effect<Pause> => Effect.as(memory.trouble(cause), Effect.sleep),
-        onSuccess: () => Effect.as(memory.fine, idle)
-      })
       // Effects that are PENDING become old enough without anything being written.
-      const idle: Pause =
-        options.pendingOlderThan === undefined ? (interval) => rest(interval, memory.next) : Effect.sleep
-      yield* again(turn, options.schedule ?? Schedule.spaced("2 seconds")).pipe(
-        Effect.annotateLogs({ module: "Reactors", fiber: "reconcile", reactor: "reconcile" }),
-        Effect.forkScoped
+      const idle: Pause = options.pendingOlderThan === undefined ? (interval) => rest(interval, memory.next) : asleep
+      yield* looping(
+        {
+          reactor: "reconcile",
+          trouble: "effects cannot be reconciled for now",
+          fine: "effects are reconciled again",
+          schedule: options.schedule ?? Schedule.spaced("2 seconds")
+        },
+        Effect.as(pass(options, memory), idle)
       )
     })
   )

@@ -21,7 +21,8 @@ import type { RunState } from "../gen/tape/v1/tape_pb.js"
 import * as Rest from "../internal/rest.js"
 import { recovered } from "../observability/metrics.js"
 import { inSpanOf } from "../observability/tracing.js"
-import { again, type Pause, recordLag, ticked } from "./supervise.js"
+import { Resting } from "./resting.js"
+import { asleep, looping, recordLag, ticked } from "./supervise.js"
 
 const named = {
   runId: Schema.propertySignature(Schema.String).pipe(Schema.fromKey("run_id")),
@@ -111,16 +112,15 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
   Layer.scopedDiscard(
     Effect.gen(function* () {
       const driven = yield* FiberMap.make<string, void>()
-      const resting = new Map<string, Waits>()
+      const resting = new Resting()
       const rest = yield* Rest.make
-      let silent = false
       const pass = Effect.gen(function* () {
         const found = yield* abandoned(options)
         const now = yield* Clock.currentTimeMillis
         for (const { app, run } of found) {
           if ((yield* FiberMap.size(driven)) >= parallelismOf(options)) break
           const { runId } = run
-          if (FiberMap.unsafeHas(driven, runId) || (resting.get(runId)?.until ?? 0) > now) continue
+          if (FiberMap.unsafeHas(driven, runId) || resting.until(runId) > now) continue
           yield* FiberMap.run(
             driven,
             runId,
@@ -128,24 +128,17 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
           )
         }
         if ((yield* FiberMap.size(driven)) > 0) return asleep
-        const next = Math.min(...found.map(({ run }) => resting.get(run.runId)?.until ?? now))
+        const next = Math.min(...found.map(({ run }) => resting.until(run.runId) || now))
         return (interval: number) => rest(interval, next)
       }).pipe(ticked("recover"))
-      const turn = Effect.matchCauseEffect(pass, {
-        onFailure: (cause) => {
-          if (silent) return Effect.succeed(asleep)
-          silent = true
-          return Effect.as(Effect.logError("runs cannot be recovered for now", cause), asleep)
+      yield* looping(
+        {
+          reactor: "recover",
+          trouble: "runs cannot be recovered for now",
+          fine: "runs are recovered again",
+          schedule: options.schedule ?? Schedule.jittered(Schedule.spaced("2 seconds"))
         },
-        onSuccess: (pause) => {
-          if (!silent) return Effect.succeed(pause)
-          silent = false
-          return Effect.as(Effect.logInfo("runs are recovered again"), pause)
-        }
-      })
-      return yield* again(turn, options.schedule ?? Schedule.jittered(Schedule.spaced("2 seconds"))).pipe(
-        Effect.annotateLogs({ module: "Reactors", fiber: "recover", reactor: "recover" }),
-        Effect.forkScoped
+        pass
       )
     })
   )
@@ -154,16 +147,9 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const asleep: Pause = Effect.sleep
-
 interface Abandoned<R> {
   readonly app: AnyApp<R>
   readonly run: RunState
-}
-
-interface Waits {
-  readonly tries: number
-  readonly until: number
 }
 
 const parallelismOf = (options: RecoverOptions): number => Math.max(1, options.parallelism ?? 16)
@@ -262,13 +248,8 @@ const told = (report: Recovered): Effect.Effect<void> => {
   }
 }
 
-/** A run that cannot go on is asked less and less often, from 2 seconds to 5 minutes. */
-const settled = (resting: Map<string, Waits>, report: Recovered): Effect.Effect<void> =>
-  Effect.map(Clock.currentTimeMillis, (now) => {
-    if (report._tag === "finished" || report._tag === "failed" || report._tag === "parked") {
-      resting.delete(report.runId)
-      return
-    }
-    const tries = (resting.get(report.runId)?.tries ?? 0) + 1
-    resting.set(report.runId, { tries, until: now + Math.min(2000 * 2 ** (tries - 1), 300_000) })
-  })
+/** A run that cannot go on is asked less and less often. */
+const settled = (resting: Resting, report: Recovered): Effect.Effect<unknown> =>
+  report._tag === "finished" || report._tag === "failed" || report._tag === "parked"
+    ? Effect.sync(() => resting.done(report.runId))
+    : resting.rest(report.runId, report._tag)

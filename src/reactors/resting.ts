@@ -25,7 +25,12 @@ export class Resting {
   awake<A>(rows: ReadonlyArray<A>, keyOf: (row: A) => string, now: number): ReadonlyArray<A> {
     const listed = new Set(rows.map(keyOf))
     for (const key of this.rests.keys()) if (!listed.has(key)) this.rests.delete(key)
-    return rows.filter((row) => (this.rests.get(keyOf(row))?.until ?? 0) <= now)
+    return rows.filter((row) => this.until(keyOf(row)) <= now)
+  }
+
+  /** When it is tried again; 0 when it does not rest. */
+  until(key: string): number {
+    return this.rests.get(key)?.until ?? 0
   }
 
   done(key: string): void {

@@ -5,6 +5,7 @@ import * as Metric from "effect/Metric"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
+import type * as Scope from "effect/Scope"
 import { reactorLag, ticks } from "../observability/metrics.js"
 import { inSpan } from "../observability/tracing.js"
 
@@ -35,7 +36,7 @@ export const recordLag = (reactor: string, dueAt: ReadonlyArray<bigint>): Effect
 export type Pause = (interval: number) => Effect.Effect<unknown>
 
 /** One pass after another. The schedule says how long each rest is at most, and when there is no next pass. */
-export const again = <R>(
+const again = <R>(
   turn: Effect.Effect<Pause, never, R>,
   schedule: Schedule.Schedule<unknown>
 ): Effect.Effect<void, never, R> =>
@@ -51,7 +52,7 @@ export const again = <R>(
     }
   })
 
-/** One pass after another goes on through any trouble, which is said once, and said again when it is over. */
+/** A pass that fails is no failure: the trouble is said once, and said again when it is over. */
 export const untroubled = <A, E, R>(
   pass: Effect.Effect<A, E, R>,
   lines: { readonly trouble: string; readonly fine: string }
@@ -59,14 +60,41 @@ export const untroubled = <A, E, R>(
   let silent = false
   return Effect.matchCauseEffect(pass, {
     onFailure: (cause) => {
-      if (silent) return Effect.succeed(undefined)
+      const said = silent ? Effect.void : Effect.logError(lines.trouble, cause)
       silent = true
-      return Effect.as(Effect.logError(lines.trouble, cause), undefined)
+      return Effect.as(said, undefined)
     },
     onSuccess: (value) => {
-      if (!silent) return Effect.succeed(value)
+      const said = silent ? Effect.logInfo(lines.fine) : Effect.void
       silent = false
-      return Effect.as(Effect.logInfo(lines.fine), value)
+      return Effect.as(said, value)
     }
   })
 }
+
+/** A reactor as a fiber of the scope: one pass after another, through any trouble. After one that failed it sleeps. */
+export const looping = <E, R>(
+  options: {
+    readonly reactor: string
+    readonly trouble: string
+    readonly fine: string
+    readonly schedule: Schedule.Schedule<unknown>
+    /** Ends a rest. */
+    readonly wake?: Effect.Effect<unknown>
+  },
+  pass: Effect.Effect<Pause, E, R>
+): Effect.Effect<void, never, R | Scope.Scope> => {
+  const { reactor, schedule, wake } = options
+  const turn = Effect.map(untroubled(pass, options), (asked): Pause => {
+    const pause = asked ?? asleep
+    return wake === undefined ? pause : (interval) => Effect.raceFirst(wake, pause(interval))
+  })
+  return again(turn, schedule).pipe(
+    Effect.annotateLogs({ module: "Reactors", fiber: reactor, reactor }),
+    Effect.forkScoped,
+    Effect.asVoid
+  )
+}
+
+/** Rests for as long as the schedule says. */
+export const asleep: Pause = Effect.sleep

@@ -21,7 +21,7 @@ import type { CheckContext, ConnectorOf, ToolLike } from "../outbox/ToolLike.js"
 import { type Acting, act, type DueTimer } from "./actions.js"
 import type { Fired } from "./fired.js"
 import { Resting } from "./resting.js"
-import { again, type Pause, recordLag, ticked, untroubled } from "./supervise.js"
+import { looping, type Pause, recordLag, ticked } from "./supervise.js"
 
 /**
  * What is done about timers that are due.
@@ -185,11 +185,15 @@ export const layerTimers = <
             isBusy ? Effect.sleep(pause) : rest(pause, resting.next)
           )
       }).pipe(ticked("timers"))
-      const turn = untroubled(pass, { trouble: "timers cannot be listed for now", fine: "timers are listed again" })
-      yield* again(
-        Effect.map(turn, (pause) => pause ?? Effect.sleep),
-        options.schedule ?? Schedule.spaced("2 seconds")
-      ).pipe(Effect.annotateLogs({ module: "Reactors", fiber: "timers", reactor: "timers" }), Effect.forkScoped)
+      yield* looping(
+        {
+          reactor: "timers",
+          trouble: "timers cannot be listed for now",
+          fine: "timers are listed again",
+          schedule: options.schedule ?? Schedule.spaced("2 seconds")
+        },
+        pass
+      )
     })
   )
 
