@@ -143,10 +143,7 @@ describe("the Pub/Sub connector", () => {
         assert.deepStrictEqual(yield* Outbox.dispatchOnce(dispatching), [])
         assert.strictEqual(yield* statusOf(intent), "UNKNOWN")
         assert.strictEqual(fake.wires.length, 1)
-      }).pipe(
-        Effect.provide(tape),
-        Effect.provide(Layer.provide(PubSub.connector("bank.wire", { topic: "wires" }), fake.pubSub))
-      )
+      }).pipe(Effect.provide([tape, Layer.provide(PubSub.connector("bank.wire", { topic: "wires" }), fake.pubSub)]))
     }).pipe(Effect.provide(quiet))
   )
 

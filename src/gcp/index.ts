@@ -1,4 +1,5 @@
 export * as CloudTasks from "./CloudTasks.js"
 export { Code, GoogleError, MissingDependency, SetupFailed } from "./errors.js"
+export * as IdToken from "./IdToken.js"
 export type { GoogleOptions, Observe } from "./options.js"
 export * as PubSub from "./PubSub.js"
