@@ -9,7 +9,8 @@ import { start } from "./Program.js"
 import { serve } from "./TapeProcess.js"
 
 const effects = 500
-const kills = 8
+/** At least so many while the work lasts; on a busy machine it would last as long as they are killed. */
+const kills = { least: 8, most: 12 }
 
 const wires = Array.from({ length: effects }, (_, index) => `ACME-${index}:100`)
 
@@ -52,6 +53,7 @@ describe("two dispatchers, one of them killed every second, and a bank that does
         const running = [yield* dispatcher, yield* dispatcher]
         let killed = 0
         const killing = yield* Effect.gen(function* () {
+          if (killed === kills.most) return yield* Effect.never
           yield* Effect.sleep("1 second")
           const victim = yield* random.nextIntBetween(0, running.length)
           yield* running[victim]?.kill ?? Effect.void
@@ -73,8 +75,11 @@ describe("two dispatchers, one of them killed every second, and a bank that does
           Fiber.join(killing),
           eventually(
             "nothing is open",
-            Effect.delay(tape.listPendingEffects({ limit: 10_000n }), "100 millis"),
-            ({ effects }) => effects.length === 0,
+            Effect.delay(
+              Effect.map(tape.listPendingEffects({ limit: 10_000n }), ({ effects }) => effects.length),
+              "100 millis"
+            ),
+            (open) => open === 0,
             "60 seconds"
           )
         )
@@ -87,7 +92,7 @@ describe("two dispatchers, one of them killed every second, and a bank that does
         assert.deepStrictEqual(booked.toSorted(), wires.toSorted(), story)
         const confirmed = (yield* statuses).filter((status) => status === EffectStatus.CONFIRMED)
         assert.lengthOf(confirmed, effects, story)
-        assert.isAtLeast(killed, kills, story)
+        assert.isAtLeast(killed, kills.least, story)
         // Dispatchers were killed in the middle: what they had sent was found by asking.
         assert.isAtLeast(said.get("confirmed observed") ?? 0, 5, story)
       }).pipe(Effect.scoped),
