@@ -19,6 +19,7 @@ import {
   type AlreadyContinued,
   type Continuation,
   Continued,
+  type InvalidContinuation,
   Pruned,
   type RetentionPolicy,
   type RunNotFound,
@@ -46,7 +47,7 @@ export class Retention extends Context.Tag("effect-tape/engine/Retention")<
     readonly prune: (policy: RetentionPolicy) => Effect.Effect<Pruned, StoreError>
     /**
      * Copies a run's settled effects to its snapshot, up to a time (all by default). After they were pruned, BeginEffect
-     * answers them from there. Snapshots accumulate.
+     * answers them from there. Snapshots accumulate, until a policy removes them.
      */
     readonly snapshot: (options: {
       readonly runId: string
@@ -63,11 +64,12 @@ export class Retention extends Context.Tag("effect-tape/engine/Retention")<
     /**
      * Prunes an invocation's settled effects, except those that an open obligation needs, and leaves the carried state as
      * the value (`tape:continue-as-new:<session>`, new invocation), in one transaction. The old run answers its pruned
-     * effects as done, without their texts. A repeat with the same state changes nothing more.
+     * effects as done, without their texts. A repeat with the same state changes nothing more. What no store could keep
+     * is refused, as in any request: U+0000, keys that are too long, a state that no message could carry.
      */
     readonly continueAsNew: (
       continuation: Continuation
-    ) => Effect.Effect<Continued, RunNotFound | AlreadyContinued | StoreError>
+    ) => Effect.Effect<Continued, RunNotFound | AlreadyContinued | InvalidContinuation | StoreError>
   }
 >() {}
 
@@ -93,10 +95,11 @@ export const layer: Layer.Layer<Retention, never, Store> = Layer.effect(
     return {
       prune: (policy) =>
         Effect.gen(function* () {
-          const { effects, tasks, timers } = policy
+          const { effects, snapshots, tasks, timers } = policy
           const settled = effects === undefined ? Prune.none : yield* Prune.effects(store, yield* olderThan(effects))
           return new Pruned({
             ...settled,
+            snapshots: snapshots === undefined ? 0 : yield* Prune.snapshots(store, yield* olderThan(snapshots)),
             tasks: tasks === undefined ? 0 : yield* Prune.tasks(store, yield* olderThan(tasks)),
             timers: timers === undefined ? 0 : yield* Prune.timers(store, yield* olderThan(timers)),
             requestIds: yield* Prune.requestIds(store)

@@ -12,6 +12,7 @@ import {
   TaskStatus
 } from "effect-tape/proto"
 import * as Tables from "../../src/engine/store/tables.js"
+import { continuation, invalidContinuations } from "./continuations.js"
 import { eventually, tapeOverStore as tape } from "./ledgerFixtures.js"
 
 const begin = (invocationId = "1") =>
@@ -48,7 +49,9 @@ const prune = (policy: Retention.RetentionPolicy = { effects: "1 day" }) =>
 const snapshot = (runId: string, until?: DateTime.DateTime) =>
   Effect.flatMap(Retention.Retention, (retention) => retention.snapshot({ runId, until }))
 
-const rows = (table: typeof Tables.Effects | typeof Tables.SessionEvents | typeof Tables.Obligations) =>
+const rows = (
+  table: typeof Tables.Effects | typeof Tables.EffectSnapshots | typeof Tables.SessionEvents | typeof Tables.Obligations
+) =>
   Effect.flatMap(Store.Store, (store) => store.read((snapshot) => snapshot.select(table, "", []))).pipe(
     Effect.map((rows) => rows.length)
   )
@@ -268,9 +271,88 @@ describe("a snapshot", () => {
     }).pipe(Effect.provide(tape))
   )
 
+  it.effect("goes when its run ended long ago, but for what something open would undo", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      yield* TestClock.setTime(1_000)
+      const [old, undoing, open] = [yield* begin("1"), yield* begin("2"), yield* begin("3")]
+      yield* Effect.forEach([old, undoing, open], (runId) =>
+        Effect.zipRight(Effect.zipRight(act(runId, "a"), act(runId, "b")), snapshot(runId))
+      )
+      yield* end(old)
+      yield* TestClock.adjust("2 days")
+      assert.strictEqual((yield* prune()).effects, 6)
+      yield* tape.registerCompensation({ runId: undoing, effectKey: "a", kind: "undo" })
+      yield* end(undoing)
+      yield* TestClock.adjust("8 days")
+      const young = yield* begin("4")
+      yield* act(young, "a")
+      yield* snapshot(young)
+      yield* end(young)
+      assert.strictEqual(yield* rows(Tables.EffectSnapshots), 7)
+      assert.strictEqual((yield* prune({ snapshots: "7 days" })).snapshots, 3)
+      assert.strictEqual((yield* prune({ snapshots: "7 days" })).snapshots, 0)
+      assert.deepStrictEqual(yield* Effect.forEach([old, undoing, open, young], (runId) => found(runId, "a", "b")), [
+        [],
+        ["a"],
+        ["a", "b"],
+        ["a"]
+      ])
+      const [undo] = (yield* tape.listObligations({ runId: undoing })).obligations
+      yield* tape.resolveObligation({
+        runId: undoing,
+        obligationSeq: undo?.seq ?? 0n,
+        status: ObligationStatus.COMPENSATED
+      })
+      assert.strictEqual((yield* prune({ snapshots: "7 days" })).snapshots, 1)
+      assert.strictEqual((yield* Effect.flip(intend(old, "a")))._tag, "PreconditionFailed")
+    }).pipe(Effect.provide(tape))
+  )
+
+  it.effect("that was all that was known of an effect leaves a run that takes nothing new", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const retention = yield* Retention.Retention
+      const runId = yield* begin("1")
+      yield* act(runId, "a", EffectStatus.CONFIRMED, "invoice-1")
+      yield* retention.continueAsNew(continuation)
+      yield* end(runId, RunStatus.FAILED)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* prune({ snapshots: 0 })).snapshots, 1)
+      const again = yield* tape.beginRun({ appName: "app", userId: "u", sessionId: "s", invocationId: "1" })
+      assert.strictEqual(again.status, RunStatus.FAILED)
+      const error = yield* Effect.flip(intend(runId, "a"))
+      assert.strictEqual(error._tag, "PreconditionFailed")
+      const paid = yield* intend(yield* begin("2"), "b", "invoice-1")
+      assert.deepStrictEqual([paid.status, paid.responseJson], [EffectStatus.CONFIRMED, ""])
+    }).pipe(Effect.provide(tape))
+  )
+
+  it.effect("of a failed run whose effects are still there may go: it is taken up as ever", () =>
+    Effect.gen(function* () {
+      const runId = yield* begin()
+      yield* Effect.forEach(
+        Array.from({ length: 250 }, (_, index) => `${index}`),
+        (key) => act(runId, key),
+        {
+          concurrency: 50
+        }
+      )
+      assert.deepInclude(yield* snapshot(runId), { taken: 250 })
+      yield* end(runId, RunStatus.FAILED)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* prune({ snapshots: 0 })).snapshots, 250)
+      assert.strictEqual((yield* prune({ snapshots: 0 })).snapshots, 0)
+      yield* begin()
+      assert.strictEqual((yield* intend(runId, "0")).responseJson, '"0"')
+      assert.strictEqual((yield* intend(runId, "new")).status, EffectStatus.PENDING)
+    }).pipe(Effect.provide(tape))
+  )
+
   it.effect("of a run that does not exist is refused", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* Effect.flip(snapshot("nobody")))._tag, "RunNotFound")
+      assert.strictEqual((yield* Effect.flip(snapshot("no\u0000body")))._tag, "RunNotFound")
     }).pipe(Effect.provide(tape))
   )
 })
@@ -390,15 +472,6 @@ describe("archiving sessions", () => {
 })
 
 describe("continuing as new", () => {
-  const continuation = {
-    appName: "app",
-    userId: "u",
-    sessionId: "s",
-    invocationId: "1",
-    newInvocationId: "2",
-    stateJson: '{"n":1.0}'
-  }
-
   it.effect("prunes what is settled and not needed, and carries the state over as a value", () =>
     Effect.gen(function* () {
       const tape = yield* TapeClient
@@ -420,6 +493,12 @@ describe("continuing as new", () => {
         .pipe(Stream.runHead)
       assert.isTrue(Option.isSome(entry))
     }).pipe(Effect.provide(tape))
+  )
+
+  it.effect("what no store could keep is refused, with the name of what is wrong, and nothing is pruned", () =>
+    Effect.flatMap(begin("1"), (runId) =>
+      Effect.zipRight(act(runId, "a"), invalidContinuations(continuation, runId))
+    ).pipe(Effect.provide(tape))
   )
 
   it.effect("a repeat with the same state is the same, with another it is refused", () =>

@@ -30,7 +30,7 @@ const random = (length: number, character: (fraction: number) => string): string
 export const work = (tape: Tape) =>
   Effect.gen(function* () {
     const reaction = { reactionId: long(512), subjectPattern: "/tape/value/**", handlerKind: HandlerKind.TASK }
-    yield* tape.registerReaction({ ...reaction, debounceMs: 60_000 })
+    yield* tape.registerReaction({ ...reaction, debounceMs: 60_000, bootstrapFromHead: true })
     const session = { appName: long(508), userId: long(509), sessionId: long(510) }
     const { runId } = yield* tape.beginRun({ ...session, invocationId: long(521) })
     const key = long(1024)
@@ -50,7 +50,7 @@ export const work = (tape: Tape) =>
     assert.strictEqual(observed.status, EffectStatus.CONFIRMED)
     yield* tape.registerCompensation({ runId, effectKey: key, kind: long(1020) })
     assert.lengthOf((yield* tape.listObligations({ runId })).obligations, 2)
-    yield* tape.setTimer({ runId, timerId: long(1024), fireAtMs: 1n })
+    yield* tape.setTimer({ runId, timerId: long(1024), fireAtMs: 9_000_000_000_000n })
     yield* tape.appendEvent({ ...session, event: { id: long(1024) } })
     const other = yield* tape.beginRun({ ...session, invocationId: "2" })
     const alias = yield* tape.beginEffect({ ...outbox, runId: other.runId })

@@ -154,7 +154,7 @@ const everything = Effect.gen(function* () {
   yield* retention.snapshot({ runId, until: DateTime.unsafeMake(0) })
   yield* retention.continueAsNew({ ...session, invocationId: "2", newInvocationId: "3", stateJson: "{}" })
   yield* TestClock.adjust("1 hour")
-  yield* retention.prune({ effects: 0, tasks: 0, timers: 0 })
+  yield* retention.prune({ effects: 0, snapshots: 0, tasks: 0, timers: 0 })
   yield* retention.archiveSessions({ idleFor: 0, archive: () => Effect.void })
 }).pipe(Effect.provide(Layer.provide(tapeOverStore, Ids.layerSeeded(1))))
 

@@ -87,6 +87,10 @@ export const snapshotRun = Effect.fnUntraced(function* (
   until: bigint,
   afterKey: string
 ) {
+  // No store finds a text with a U+0000, and PostgreSQL does not even look.
+  if (runId.includes("\u0000")) {
+    return yield* new RunNotFound({ run: runId })
+  }
   const effects = yield* pageOf(tx, runId, afterKey)
   const run = yield* tx.get(Runs, { runId })
   if (run === undefined) {
@@ -139,7 +143,7 @@ const isSnapshotted = (tx: Transaction, { idempotencyKey, runId }: EffectRow) =>
   Effect.map(tx.get(EffectSnapshots, { runId, idempotencyKey }), (snapshot) => snapshot !== undefined)
 
 /** Effects that are still needed: something is to be undone, or was so lately. */
-const pinnedBy = (obligations: ReadonlyArray<Obligation>, undoneBefore?: bigint): ReadonlySet<string> =>
+export const pinnedBy = (obligations: ReadonlyArray<Obligation>, undoneBefore?: bigint): ReadonlySet<string> =>
   new Set(
     obligations
       .filter(

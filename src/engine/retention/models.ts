@@ -18,6 +18,11 @@ export interface RetentionPolicy {
    * taken up again, and of other runs as far as a snapshot has them.
    */
   readonly effects?: Duration.DurationInput | undefined
+  /**
+   * Snapshots of runs that ended longer ago. A run that loses its only record of an effect takes no new effects from then
+   * on and is not taken up again; business keys stay remembered. What something open would undo stays.
+   */
+  readonly snapshots?: Duration.DurationInput | undefined
   /** Tasks that are done. */
   readonly tasks?: Duration.DurationInput | undefined
   /** Timers that have fired. */
@@ -36,6 +41,8 @@ export class Pruned extends Schema.Class<Pruned>("effect-tape/engine/Retention/P
   effects: Schema.Number,
   /** Compensations that had succeeded. */
   obligations: Schema.Number,
+  /** Effects that were only, or also, in snapshots. */
+  snapshots: Schema.Number,
   /** Business keys that are remembered without their effects. */
   businessKeys: Schema.Number,
   tasks: Schema.Number,
@@ -121,6 +128,20 @@ export class AlreadyContinued extends Schema.TaggedError<AlreadyContinued>(
 }
 
 /**
+ * What a store cannot keep, or nobody could read: a U+0000, a key or a state that is too long.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidContinuation extends Schema.TaggedError<InvalidContinuation>(
+  "effect-tape/engine/Retention/InvalidContinuation"
+)("InvalidContinuation", { detail: Schema.String }) {
+  override get message(): string {
+    return this.detail
+  }
+}
+
+/**
  * An invocation that ends, and the one that goes on.
  *
  * @since 0.1.0
@@ -132,7 +153,7 @@ export interface Continuation {
   readonly sessionId: string
   readonly invocationId: string
   readonly newInvocationId: string
-  /** JSON text. */
+  /** JSON text, of any length that fits into a message of 4 MiB. */
   readonly stateJson: string
   /** Who is named as the value's writer. Defaults to "". */
   readonly writer?: string | undefined

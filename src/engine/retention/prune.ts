@@ -11,6 +11,7 @@ import type { Store } from "../store/Store.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { Effects, Obligations, type Run, Runs, Tasks, Timers } from "../store/tables.js"
 import { type Pruned, pruneRun } from "./effects.js"
+import { type Forgotten, forgetSnapshot } from "./forget.js"
 import { batchSize } from "./housekeeping.js"
 
 type StoreService = Context.Tag.Service<Store>
@@ -35,6 +36,26 @@ export const effects = Effect.fnUntraced(function* (store: StoreService, before:
     } while (last !== undefined)
   }
   return report
+})
+
+/** Snapshots of runs that ended before a time. */
+export const snapshots = Effect.fnUntraced(function* (store: StoreService, before: bigint) {
+  let removed = 0
+  let last: Run | undefined
+  do {
+    const runs: ReadonlyArray<Run> = yield* store.read((snapshot) => forgettableAfter(snapshot, before, last))
+    for (const { runId } of runs) {
+      let next: string | undefined = ""
+      while (next !== undefined) {
+        const afterKey: string = next
+        const page: Forgotten = yield* store.write((tx) => forgetSnapshot(tx, runId, before, afterKey))
+        removed += page.removed
+        next = page.next
+      }
+    }
+    last = runs.length < runsPage ? undefined : runs.at(-1)
+  } while (last !== undefined)
+  return removed
 })
 
 /** Timers that fired, and were due before a time. */
@@ -73,8 +94,8 @@ export const requestIds = (store: StoreService): Effect.Effect<number, StoreErro
 const runsPage = 100
 
 /** The sum keeps planners from sorting what an index of the status finds, instead of reading in order. */
-const finished = `status + 0 in (${RunStatus.TERMINAL}, ${RunStatus.FAILED}, ${RunStatus.STUCK}, ${RunStatus.CANCELLED})
-  and retention < ${Retained.done}`
+const final = `status + 0 in (${RunStatus.TERMINAL}, ${RunStatus.FAILED}, ${RunStatus.STUCK}, ${RunStatus.CANCELLED})`
+const finished = `${final} and retention < ${Retained.done}`
 
 const finishedAfter = (reader: Reader, last: Run | undefined) =>
   reader.select(
@@ -89,6 +110,14 @@ const snapshottedAfter = (reader: Reader, last: Run | undefined) =>
     last?.runId ?? "",
     BigInt(runsPage)
   ])
+
+const forgettableAfter = (reader: Reader, before: bigint, last: Run | undefined) =>
+  reader.select(
+    Runs,
+    `where ${final} and retention + 0 in (1, 3, 5, 7) and ended_at_ms < ?
+       ${last === undefined ? "" : "and (ended_at_ms, run_id) > (?, ?)"} order by ended_at_ms, run_id limit ?`,
+    [before, ...(last === undefined ? [] : [last.endedAtMs, last.runId]), BigInt(runsPage)]
+  )
 
 const ofRun = Effect.fnUntraced(function* (store: StoreService, { runId }: Run, before: bigint) {
   const report = { effects: 0, obligations: 0, businessKeys: 0 }

@@ -4,6 +4,7 @@ import { Client, TapeClient } from "effect-tape"
 import { Engine, Retention } from "effect-tape/engine"
 import { EffectStatus, HandlerKind, RunStatus } from "effect-tape/proto"
 import * as Postgres from "../../support/Postgres.js"
+import { continuation, invalidContinuations } from "../continuations.js"
 import { eventually } from "../ledgerFixtures.js"
 import * as LongKeys from "../longKeys.js"
 
@@ -84,6 +85,24 @@ layer(tape, { excludeTestServices: true })("values, sessions and retention on Po
       yield* act(open, "f", "f")
       const continued = { ...session, invocationId: "2", newInvocationId: "3", stateJson: "{}" }
       assert.deepInclude(yield* retention.continueAsNew(continued), { pruned: 1, kept: 0, version: 1n })
+      yield* tape.endRun({ runId: open, status: RunStatus.FAILED })
+      yield* Effect.sleep("20 millis")
+      assert.deepInclude(yield* retention.prune({ snapshots: 0 }), { snapshots: 3 })
+      assert.deepInclude(yield* retention.prune({ snapshots: 0 }), { snapshots: 0 })
+      const forgotten = tape.beginEffect({ runId: open, toolName: "t", customKey: "d" })
+      assert.strictEqual((yield* Effect.flip(forgotten))._tag, "PreconditionFailed")
+      assert.strictEqual((yield* Effect.flip(retention.snapshot({ runId: "\u0000" })))._tag, "RunNotFound")
+    })
+  )
+
+  it.effect("a continuation that no store could keep is refused", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const continued = { ...continuation, appName: "continued" }
+      const { runId } = yield* tape.beginRun(continued)
+      yield* tape.beginEffect({ runId, toolName: "t", customKey: "a" })
+      yield* tape.completeEffect({ runId, idempotencyKey: "a", status: EffectStatus.CONFIRMED, responseJson: '"a"' })
+      yield* invalidContinuations(continued, runId)
     })
   )
 
