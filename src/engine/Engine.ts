@@ -24,7 +24,10 @@ import * as SqliteStore from "./store/sqlite/SqliteStore.js"
 export interface EngineOptions {
   /** Whether a non-idempotent effect must name a scope that its run was granted. Defaults to `false`. */
   readonly requireScope?: boolean | undefined
-  /** The largest request, in bytes; the server and the client have limits of their own. Defaults to 4 MiB. */
+  /**
+   * The largest request, entry of the journal and list, in bytes; the server and the client have limits of their own.
+   * Defaults to 4 MiB.
+   */
   readonly maxMessageBytes?: number | undefined
   /** The most rows that a list answers, whatever limit is asked for: 500 to 10,000. Defaults to 10,000. */
   readonly maxListed?: number | undefined
