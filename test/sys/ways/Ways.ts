@@ -1,8 +1,9 @@
 /** The ways to reach a tape that the scenarios of the SDK run over, and what they say often. */
 import { create } from "@bufbuild/protobuf"
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
 import { TapeClient } from "effect-tape"
 import { EffectDispatchMode, EffectRecordSchema, EffectSemantics, EffectStatus, type RunState } from "effect-tape/proto"
+import { eventually } from "../../conformance/Expect.js"
 import type * as Bank from "../../support/Bank.js"
 
 /** Something that has to be seen over every way. Scenarios share a tape: each has names of its own. */
@@ -61,6 +62,15 @@ export const write = (namespace: string, key: string, value: unknown = 1) =>
     tape.writeValue({ namespace, key, valueJson: JSON.stringify(value), ifVersion: -1n })
   )
 
-/** Waits until a lease is over by this machine's clock, which the tapes of these tests share. */
-export const overdue = (run: RunState) =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.sleep(Math.max(0, Number(run.leaseExpiresAtMs) - now) + 5))
+/**
+ * Waits until a run's lease is over by this machine's clock, which the tapes of these tests share. A renewal may have been
+ * on its way when its holder died.
+ */
+export const overdue = ({ runId }: RunState) =>
+  Effect.flatMap(TapeClient, (tape) =>
+    eventually(
+      "the lease is over",
+      Effect.delay(tape.getRun({ runId }), "10 millis"),
+      ({ leaseExpiresAtMs }) => Number(leaseExpiresAtMs) + 5 < Date.now()
+    )
+  )
