@@ -12,6 +12,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import type { Session } from "../gen/tape/v1/tape_pb.js"
 import { continueAsNew } from "./retention/continueAsNew.js"
 import * as Housekeeping from "./retention/housekeeping.js"
@@ -76,14 +77,6 @@ export class Retention extends Context.Tag("effect-tape/engine/Retention")<
 /**
  * Retention over the store that the engine works on.
  *
- * @example
- * import { Engine, Retention } from "effect-tape/engine"
- * import { Effect, Layer, Schedule } from "effect"
- *
- * const Prune = Effect.flatMap(Retention.Retention, (retention) => retention.prune({ effects: "30 days", timers: "1 day" }))
- *
- * const Daily = Layer.scopedDiscard(Effect.forkScoped(Effect.repeat(Prune, Schedule.spaced("1 day"))))
- *
  * @since 0.1.0
  * @category layers
  */
@@ -120,3 +113,41 @@ export const layer: Layer.Layer<Retention, never, Store> = Layer.effect(
     }
   })
 )
+
+/**
+ * How the retention reactor runs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PruneOptions extends RetentionPolicy {
+  /** When to prune again; the fiber ends when the schedule does. Defaults to about an hour after each pass. */
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
+  /** Told of every pass. It cannot fail, and is waited for. */
+  readonly onReport?: ((report: Pruned) => Effect.Effect<unknown>) | undefined
+}
+
+/**
+ * The retention reactor: prunes by a policy, again and again, as a supervised fiber of this layer's scope. A store that is
+ * away for a while is logged, and tried again when the schedule says so. Several servers of one store may run it.
+ *
+ * @example
+ * import { Retention } from "effect-tape/engine"
+ *
+ * export const Tidy = Retention.layerPrune({ effects: "30 days", snapshots: "1000 days", timers: "1 day" })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPrune = (options: PruneOptions): Layer.Layer<never, never, Retention> =>
+  Layer.scopedDiscard(
+    Effect.flatMap(Retention, ({ prune }) =>
+      prune(options).pipe(
+        Effect.tap((report) => options.onReport?.(report) ?? Effect.void),
+        Effect.catchAllCause((cause) => Effect.logError("what is no longer kept cannot be removed for now", cause)),
+        Effect.repeat(options.schedule ?? Schedule.jittered(Schedule.spaced("1 hour"))),
+        Effect.annotateLogs({ module: "Retention", fiber: "prune", reactor: "retention" }),
+        Effect.forkScoped
+      )
+    )
+  )

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Exit, Option, Stream, TestClock } from "effect"
+import { DateTime, Effect, Exit, Layer, Option, Queue, Schedule, Scope, Stream, TestClock } from "effect"
 import { TapeClient } from "effect-tape"
-import { Retention, Store } from "effect-tape/engine"
+import { Retention, Store, StoreError } from "effect-tape/engine"
 import {
   EffectResolution,
   EffectStatus,
@@ -176,6 +176,33 @@ describe("pruning effects", () => {
       ])
       const late = tape.registerCompensation({ runId, effectKey: "undone", kind: "undo" })
       assert.strictEqual((yield* Effect.flip(late))._tag, "PreconditionFailed")
+    }).pipe(Effect.provide(tape))
+  )
+
+  it.effect("what is large goes in batches of few", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const runId = yield* begin()
+      const payloadJson = `"${"x".repeat(400_000)}"`
+      yield* Effect.forEach(["a", "b", "c", "d", "e", "f"], (key) =>
+        Effect.all([
+          tape.beginEffect({ runId, toolName: "t", customKey: key, requestJson: payloadJson }),
+          settle(runId, key),
+          tape.setTimer({ runId, timerId: key, fireAtMs: 0n, payloadJson }),
+          tape.appendEvent({ sessionId: "s", event: { id: key, contentJson: payloadJson } })
+        ])
+      )
+      while ((yield* tape.listDueTimers({ claim: true })).timers.length > 0) {}
+      yield* end(runId)
+      assert.strictEqual((yield* snapshot(runId)).taken, 6)
+      yield* tape.deleteSession({ sessionId: "s" })
+      assert.strictEqual(yield* eventually(rows(Tables.SessionEvents), (count) => count === 0), 0)
+      yield* TestClock.adjust("2 days")
+      assert.deepInclude(yield* prune({ effects: "1 day", timers: "1 day", snapshots: "1 day" }), {
+        effects: 6,
+        timers: 6,
+        snapshots: 6
+      })
     }).pipe(Effect.provide(tape))
   )
 
@@ -511,6 +538,41 @@ describe("continuing as new", () => {
       assert.strictEqual((yield* Effect.flip(other))._tag, "AlreadyContinued")
       const nobody = retention.continueAsNew({ ...continuation, invocationId: "nobody's" })
       assert.strictEqual((yield* Effect.flip(nobody))._tag, "RunNotFound")
+    }).pipe(Effect.provide(tape))
+  )
+})
+
+describe("Retention.layerPrune", () => {
+  it.scoped("prunes as often as its schedule says, through trouble, until its scope closes", () =>
+    Effect.gen(function* () {
+      const reports = yield* Queue.unbounded<Retention.Pruned>()
+      const { prune } = yield* Retention.Retention
+      let isAway = false
+      const store = {
+        ...(yield* Retention.Retention),
+        prune: (policy: Retention.RetentionPolicy) =>
+          isAway ? Effect.fail(new StoreError({ reason: "Busy", url: "memory:", detail: "away" })) : prune(policy)
+      }
+      const reactor = Retention.layerPrune({
+        effects: "1 day",
+        schedule: Schedule.spaced("1 hour"),
+        onReport: (report) => Queue.offer(reports, report)
+      })
+      const scope = yield* Scope.make()
+      yield* Layer.buildWithScope(Layer.provide(reactor, Layer.succeed(Retention.Retention, store)), scope)
+      assert.strictEqual((yield* Queue.take(reports)).effects, 0)
+      const runId = yield* begin()
+      yield* act(runId, "a")
+      yield* end(runId)
+      isAway = true
+      yield* TestClock.adjust("25 hours")
+      assert.strictEqual(yield* Queue.size(reports), 0)
+      isAway = false
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* Queue.take(reports)).effects, 1)
+      yield* Scope.close(scope, Exit.void)
+      yield* TestClock.adjust("5 hours")
+      assert.strictEqual(yield* Queue.size(reports), 0)
     }).pipe(Effect.provide(tape))
   )
 })

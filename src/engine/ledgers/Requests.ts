@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import { type Call, Refusal } from "../../Handlers.js"
 import type * as Journal from "../Journal.js"
 import type { StoreError } from "../StoreError.js"
+import { pageBytes } from "../store/Room.js"
 import type { Transaction } from "../store/Transaction.js"
 import { RequestIds } from "../store/tables.js"
 import type { Answer } from "./common.js"
@@ -51,11 +52,13 @@ export const once = <I extends DescMessage, O extends DescMessage>(
 /** Removes some answers that are not kept any longer, the oldest first, and tells how many. */
 export const purge = (tx: Transaction, limit: number): Effect.Effect<number, StoreError> =>
   Effect.map(
-    tx.select(RequestIds, "where created_at_ms <= ? order by created_at_ms limit ?", [
-      tx.nowMs - keptMs,
-      BigInt(limit)
-    ]),
-    (rows) => {
+    tx.selectWithin(
+      RequestIds,
+      "where created_at_ms <= ? order by created_at_ms limit ?",
+      [tx.nowMs - keptMs, BigInt(limit)],
+      { bytes: pageBytes }
+    ),
+    ({ rows }) => {
       rows.forEach(({ requestId, rpc }) => tx.remove(RequestIds, { rpc, requestId }))
       return rows.length
     }

@@ -7,6 +7,7 @@ import { isSettled } from "../ledgers/Effects.js"
 import { isFinal } from "../ledgers/Runs.js"
 import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
+import { pageBytes } from "../store/Room.js"
 import type { Transaction } from "../store/Transaction.js"
 import {
   EffectAliases,
@@ -42,7 +43,7 @@ export const pruneRun = Effect.fnUntraced(function* (
   before: bigint,
   afterKey: string
 ): Effect.fn.Return<Pruned, StoreError> {
-  const effects = yield* pageOf(tx, runId, afterKey)
+  const { isLast, rows: effects } = yield* pageOf(tx, runId, afterKey)
   const obligations = yield* tx.select(Obligations, "where run_id = ?", [runId])
   const aliases = yield* tx.select(EffectAliases, "where run_id = ? limit ?", [runId, BigInt(pageSize)])
   const run = yield* tx.get(Runs, { runId })
@@ -65,7 +66,7 @@ export const pruneRun = Effect.fnUntraced(function* (
     const isEmpty =
       afterKey === "" &&
       going.length === effects.length &&
-      effects.length < pageSize &&
+      isLast &&
       obligations.every((row) => row.status === ObligationStatus.STUCK || undone.includes(row))
     if (isEmpty) {
       aliases.forEach(({ idempotencyKey }) => tx.remove(EffectAliases, { runId, idempotencyKey }))
@@ -76,7 +77,7 @@ export const pruneRun = Effect.fnUntraced(function* (
     effects: going.length,
     obligations: undone.length,
     businessKeys: going.filter(hasBusinessKey).length,
-    next: effects.length < pageSize ? undefined : effects.at(-1)?.idempotencyKey
+    next: isLast ? undefined : effects.at(-1)?.idempotencyKey
   }
 })
 
@@ -91,7 +92,7 @@ export const snapshotRun = Effect.fnUntraced(function* (
   if (runId.includes("\u0000")) {
     return yield* new RunNotFound({ run: runId })
   }
-  const effects = yield* pageOf(tx, runId, afterKey)
+  const { isLast, rows: effects } = yield* pageOf(tx, runId, afterKey)
   const run = yield* tx.get(Runs, { runId })
   if (run === undefined) {
     return yield* new RunNotFound({ run: runId })
@@ -105,7 +106,7 @@ export const snapshotRun = Effect.fnUntraced(function* (
   return {
     taken: taken.length,
     held: settled.length - taken.length,
-    next: effects.length < pageSize ? undefined : effects.at(-1)?.idempotencyKey
+    next: isLast ? undefined : effects.at(-1)?.idempotencyKey
   }
 })
 
@@ -133,11 +134,15 @@ export const pruneWhole = Effect.fnUntraced(function* (tx: Transaction, run: Run
 // ---- internal ----
 
 const pageOf = (tx: Transaction, runId: string, afterKey: string) =>
-  tx.select(Effects, "where run_id = ? and idempotency_key > ? order by idempotency_key limit ?", [
-    runId,
-    afterKey,
-    BigInt(pageSize)
-  ])
+  Effect.map(
+    tx.selectWithin(
+      Effects,
+      "where run_id = ? and idempotency_key > ? order by idempotency_key limit ?",
+      [runId, afterKey, BigInt(pageSize)],
+      { bytes: pageBytes }
+    ),
+    ({ isAll, rows }) => ({ rows, isLast: isAll && rows.length < pageSize })
+  )
 
 const isSnapshotted = (tx: Transaction, { idempotencyKey, runId }: EffectRow) =>
   Effect.map(tx.get(EffectSnapshots, { runId, idempotencyKey }), (snapshot) => snapshot !== undefined)

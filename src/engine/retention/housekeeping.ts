@@ -7,6 +7,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Requests from "../ledgers/Requests.js"
 import type { StoreError } from "../StoreError.js"
+import { pageBytes } from "../store/Room.js"
 import type { Store } from "../store/Store.js"
 import type { Transaction } from "../store/Transaction.js"
 import { DiscardedEvents, RequestIds, SessionEvents } from "../store/tables.js"
@@ -82,12 +83,14 @@ const dropSome = Effect.fnUntraced(function* (tx: Transaction) {
     return
   }
   const { eventsId } = session
-  const events = yield* tx.select(SessionEvents, "where events_id = ? order by ord limit ?", [
-    eventsId,
-    BigInt(batchSize)
-  ])
+  const { isAll, rows: events } = yield* tx.selectWithin(
+    SessionEvents,
+    "where events_id = ? order by ord limit ?",
+    [eventsId, BigInt(batchSize)],
+    { bytes: pageBytes }
+  )
   events.forEach(({ ord }) => tx.remove(SessionEvents, { eventsId, ord }))
-  if (events.length < batchSize) {
+  if (isAll && events.length < batchSize) {
     tx.remove(DiscardedEvents, { eventsId })
   }
 })

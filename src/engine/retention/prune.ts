@@ -7,6 +7,7 @@ import { EffectStatus, ObligationStatus, RunStatus, TaskStatus } from "../../gen
 import * as Requests from "../ledgers/Requests.js"
 import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
+import { pageBytes } from "../store/Room.js"
 import type { Store } from "../store/Store.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { Effects, Obligations, type Run, Runs, Tasks, Timers } from "../store/tables.js"
@@ -62,8 +63,13 @@ export const snapshots = Effect.fnUntraced(function* (store: StoreService, befor
 export const timers = (store: StoreService, before: bigint): Effect.Effect<number, StoreError> =>
   inBatches(store, (tx) =>
     Effect.map(
-      tx.select(Timers, "where fired = 1 and fire_at_ms < ? order by fire_at_ms limit ?", [before, BigInt(batchSize)]),
-      (rows) => {
+      tx.selectWithin(
+        Timers,
+        "where fired = 1 and fire_at_ms < ? order by fire_at_ms limit ?",
+        [before, BigInt(batchSize)],
+        { bytes: pageBytes }
+      ),
+      ({ rows }) => {
         rows.forEach(({ runId, timerId }) => tx.remove(Timers, { runId, timerId }))
         return rows.length
       }
@@ -74,11 +80,13 @@ export const timers = (store: StoreService, before: bigint): Effect.Effect<numbe
 export const tasks = (store: StoreService, before: bigint): Effect.Effect<number, StoreError> =>
   inBatches(store, (tx) =>
     Effect.map(
-      tx.select(Tasks, `where status = ${TaskStatus.DONE} and finished_at_ms < ? order by finished_at_ms limit ?`, [
-        before,
-        BigInt(batchSize)
-      ]),
-      (rows) => {
+      tx.selectWithin(
+        Tasks,
+        `where status = ${TaskStatus.DONE} and finished_at_ms < ? order by finished_at_ms limit ?`,
+        [before, BigInt(batchSize)],
+        { bytes: pageBytes }
+      ),
+      ({ rows }) => {
         rows.forEach(({ taskId }) => tx.remove(Tasks, { taskId }))
         return rows.length
       }
@@ -160,6 +168,6 @@ const inBatches = (
   batch: (tx: Transaction) => Effect.Effect<number, StoreError>
 ): Effect.Effect<number, StoreError> => {
   const next = (sum: number): Effect.Effect<number, StoreError> =>
-    Effect.flatMap(store.write(batch), (count) => (count < batchSize ? Effect.succeed(sum + count) : next(sum + count)))
+    Effect.flatMap(store.write(batch), (count) => (count === 0 ? Effect.succeed(sum) : next(sum + count)))
   return next(0)
 }
