@@ -51,7 +51,7 @@ const program = Effect.gen(function* () {
   const invoice = { account: "ACME", amount: 100 }
   const { wireId } = yield* Settle.start({ user: "u1", session: "s1", invocation: "inv-42" }, invoice)
   yield* Effect.log("settled", wireId)
-  yield* Effect.never // the reactors go on until this is interrupted
+  return yield* Effect.never // the reactors go on until this is interrupted
 })
 
 Effect.runFork(Effect.provide(program, Main))

@@ -551,7 +551,9 @@ describe("Retention.layerPrune", () => {
       const store = {
         ...(yield* Retention.Retention),
         prune: (policy: Retention.RetentionPolicy) =>
-          isAway ? Effect.fail(new StoreError({ reason: "Busy", url: "memory:", detail: "away" })) : prune(policy)
+          Effect.suspend(() =>
+            isAway ? new StoreError({ reason: "Busy", url: "memory:", detail: "away" }) : prune(policy)
+          )
       }
       const reactor = Retention.layerPrune({
         effects: "1 day",
