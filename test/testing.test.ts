@@ -1,7 +1,8 @@
 /** The testing helpers, as a user writes tests with them. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Fiber, Layer, Logger, Schema, TestClock } from "effect"
-import { Connectors, Durable, Outbox, Reactors } from "effect-tape"
+import { Connectors, Durable, Outbox, Reactors, TapeClient } from "effect-tape"
+import { RunStatus } from "effect-tape/proto"
 import { TestConnector, TestTape } from "effect-tape/testing"
 
 const Wire = Schema.Struct({ wireId: Schema.String })
@@ -102,6 +103,17 @@ describe("TestTape", () => {
     }).pipe(Effect.provide(Layer.provideMerge(Main, tape)))
   })
 
+  it.scoped("leaves out of a year what would find nothing", () =>
+    Effect.gen(function* () {
+      const app = Durable.app("yearly", { input: Schema.Void, run: () => Durable.sleep("365 days") })
+      const fiber = yield* Effect.fork(app.start(ids(), undefined))
+      yield* TestTape.awaitGate("sleep/0")
+      yield* TestClock.adjust("365 days")
+      yield* fiber
+      assert.strictEqual((yield* TestTape.journal).entries.at(-1)?.atMs, Duration.toMillis("365 days"))
+    }).pipe(Effect.provide(TestTape.layer({ connectors: { "bank.wire": bank } })))
+  )
+
   it.effect("lets time pass for everything, also beside the tape, and in order", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -116,7 +128,11 @@ describe("TestTape", () => {
         yield* Effect.fork(sleeps("sooner", "2 minutes"))
         yield* Effect.fork(Effect.timeoutOption(sleeps("never", "2 minutes"), "1 minute"))
         assert.strictEqual(yield* Clock.currentTimeMillis, 0)
-        yield* TestClock.adjust("150 seconds")
+        yield* TestClock.adjust("1 minute")
+        // What was interrupted is not slept for any more.
+        const sleeps = Array.from(yield* TestClock.sleeps())
+        assert.strictEqual(sleeps.filter((at) => at === 120_000).length, 1)
+        yield* TestClock.adjust("90 seconds")
         assert.deepStrictEqual(seen, ["sooner 120000"])
         yield* TestClock.setTime(3_600_000)
         assert.deepStrictEqual(seen, ["sooner 120000", "later 180000", "beside 3600000"])
@@ -132,8 +148,9 @@ describe("TestTape", () => {
       assert.deepInclude(yield* TestTape.awaitEffect("wire_money", { runId }), { businessKey: "ACME:1", attempts: 0 })
       yield* allIsWell
     }).pipe(
-      Effect.provide(TestTape.layer({ connectors: { "bank.wire": bank } })),
-      Effect.provide(Logger.remove(Logger.defaultLogger))
+      Effect.provide(
+        Layer.provide(TestTape.layer({ connectors: { "bank.wire": bank } }), Logger.remove(Logger.defaultLogger))
+      )
     )
   )
 
@@ -154,6 +171,29 @@ describe("TestTape", () => {
       assert.strictEqual(yield* script, first)
     }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger)))
   })
+
+  it.scoped("assertions say which rows are wrong", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const { runId } = yield* tape.beginRun({ appName: "a", userId: "u", sessionId: "s", invocationId: "i" })
+      yield* Effect.all([TestTape.noStuck, TestTape.contiguous])
+      yield* tape.endRun({ runId, status: RunStatus.STUCK })
+      assert.strictEqual((yield* Effect.flip(TestTape.noStuck)).message, `STUCK:\n  run ${runId} of a`)
+      const test = yield* TestTape.TestTape
+      const state = yield* test.state
+      const { entries } = state.journal
+      const without = (index: number) =>
+        Effect.provideService(TestTape.contiguous, TestTape.TestTape, {
+          ...test,
+          state: Effect.succeed({
+            ...state,
+            journal: Object.create(state.journal, { entries: { value: entries.toSpliced(index, 1) } })
+          })
+        })
+      assert.deepInclude(yield* Effect.flip(without(0)), { runId: "", expected: 1, found: 2 })
+      yield* without(1)
+    }).pipe(Effect.provide(TestTape.layer()))
+  )
 
   it.scoped("says what was not reached, and what is slept for", () =>
     Effect.gen(function* () {

@@ -4,7 +4,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Store } from "../../engine/store/Store.js"
-import { Effects, Obligations, Runs, Tasks, Timers } from "../../engine/store/tables.js"
+import type { Key, Row, Table } from "../../engine/store/Table.js"
+import type { Transaction } from "../../engine/store/Transaction.js"
+import { Effects, Obligations, type Run, Runs, Tasks, Timers } from "../../engine/store/tables.js"
 import { EffectStatus, ObligationStatus, RunStatus, TaskStatus } from "../../gen/tape/v1/tape_pb.js"
 import type { Rest } from "../../internal/rest.js"
 import type { TapeClock } from "./clock.js"
@@ -27,11 +29,39 @@ export class News {
   readonly after = (version: number): Effect.Effect<void> =>
     Effect.suspend(() => (this.version > version ? Effect.void : Deferred.await(this.next)))
 
-  /** A store whose writes are told of. Readers come after the batch that a call is part of: it is one slice of time. */
-  readonly of = (store: StoreService): StoreService => ({
-    ...store,
-    write: (call) => store.write((tx) => Effect.tap(call(tx), () => Effect.sync(this.tell)))
-  })
+  /**
+   * A store whose writes are told of. Readers come after the batch that a call is part of: it is one slice of time. That a
+   * lease lasts longer than before is no news.
+   */
+  readonly of = (store: StoreService): StoreService => {
+    const leases = new Map<string, Run>()
+    return {
+      ...store,
+      write: (call) =>
+        store.write((tx) => {
+          let isNews = false
+          const watched: Transaction = Object.create(tx, {
+            put: {
+              value: (table: Table, row: Row<Table>) => {
+                isNews ||= !(table === Runs && isRenewed(leases, row as Run))
+                tx.put(table, row)
+              }
+            },
+            remove: {
+              value: (table: Table, key: Key<Table>) => {
+                isNews = true
+                tx.remove(table, key)
+              }
+            }
+          })
+          return Effect.tap(call(watched), () =>
+            Effect.sync(() => {
+              if (isNews || tx.drafts.length > 0) this.tell()
+            })
+          )
+        })
+    }
+  }
 }
 
 /**
@@ -45,20 +75,27 @@ export const rests = (clock: TapeClock, news: News, store: StoreService): { read
     return (interval, until = Number.POSITIVE_INFINITY) =>
       Effect.gen(function* () {
         const end = clock.unsafeCurrentTimeMillis() + Duration.toMillis(interval)
-        const left = (time: number) => Effect.sleep(Math.max(0, time - clock.unsafeCurrentTimeMillis()))
+        // Whole milliseconds: a sleep is rounded, and what is left of one could be shorter than any.
+        const left = (time: number) => Math.ceil(time - clock.unsafeCurrentTimeMillis())
         const known = version
         while (news.version === known) {
-          // From the last look on: what was due since then nobody has seen yet.
-          const time = Math.max(end, Math.min(until, yield* due(store, lookedAt)))
-          const isTime = yield* Effect.raceFirst(Effect.as(left(time), true), Effect.as(news.after(known), false))
-          if (isTime) break
+          // From the last look on: what was due since then nobody has seen yet. And anew each time: leases are renewed.
+          const pause = left(Math.max(end, Math.min(until, yield* due(store, lookedAt))))
+          if (pause <= 0) break
+          yield* Effect.raceFirst(Effect.sleep(pause), news.after(known))
         }
-        yield* left(end)
+        yield* Effect.sleep(Math.max(0, left(end)))
         version = news.version
         lookedAt = clock.unsafeCurrentTimeMillis()
       })
   }
 })
+
+const isRenewed = (leases: Map<string, Run>, run: Run): boolean => {
+  const before = leases.get(run.runId)
+  leases.set(run.runId, run)
+  return before?.status === run.status && before.leaseExpiresAtMs <= run.leaseExpiresAtMs
+}
 
 /** When, from a time on, the first thing stored is due: lists that are read by the clock then answer otherwise. */
 const due = (store: StoreService, from: number): Effect.Effect<number> =>
