@@ -40,7 +40,7 @@ export const send = (
   }
   if (transport.requestIds() === "none") return transport.unary(method, request, call)
   // A caller that names the call itself means to repeat it, perhaps in another life.
-  const named = { ...call, metadata: { [requestIdKey]: crypto.randomUUID(), ...call.metadata } }
+  const named = { ...call, metadata: { [requestIdKey]: requestId(), ...call.metadata } }
   const attempt = (remaining: number) => transport.unary(method, request, { ...named, remaining })
   return Effect.catchTag(transport.unary(method, request, named), "Unavailable", (error) =>
     again(
@@ -71,6 +71,12 @@ type Repeats<S extends DescService> = {
     ? (request: MessageShape<I>) => boolean
     : never
 }
+
+// a browser has `randomUUID` for pages of https and of localhost only
+const requestId = (): string =>
+  typeof crypto.randomUUID === "function"
+    ? crypto.randomUUID()
+    : Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("")
 
 const always = (): boolean => true
 

@@ -52,6 +52,19 @@ export type TapeRpcs = derived.RpcsOf<typeof Tape>
 export const group: RpcGroup.RpcGroup<TapeRpcs> = derived.group
 
 /**
+ * Settings of handlers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandlersOptions {
+  /** The largest request or answer, in bytes. Defaults to 4 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** How many streams one WebSocket may have open. Defaults to 1024. */
+  readonly maxStreamsPerConnection?: number | undefined
+}
+
+/**
  * Handlers of the tape as those of the {@link group}. Answers and errors are those of gRPC.
  *
  * @since 0.1.0
@@ -59,14 +72,9 @@ export const group: RpcGroup.RpcGroup<TapeRpcs> = derived.group
  */
 export const layerHandlers = <E, R>(
   handlers: Effect.Effect<Handlers<typeof Tape>, E, R>,
-  options: {
-    /** The largest request or answer, in bytes. Defaults to 4 MiB. */
-    readonly maxMessageBytes?: number | undefined
-  } = {}
+  options: HandlersOptions = {}
 ): Layer.Layer<Rpc.ToHandler<TapeRpcs>, E, Exclude<R, Scope.Scope>> =>
-  group.toLayer(
-    Effect.map(handlers, (handlers) => handlersOf.make(handlers, options.maxMessageBytes ?? defaultMaxMessageBytes))
-  )
+  group.toLayer(Effect.map(handlers, (handlers) => handlersOf.make(handlers, options)))
 
 /**
  * Settings of a server.

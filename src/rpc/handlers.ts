@@ -8,16 +8,19 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as inProcess from "../client/inProcess.js"
+import { defaultMaxMessageBytes } from "../client/service.js"
 import { shapeOf } from "../client/shape.js"
 import { failure, type Outgoing, type Transport } from "../client/transport.js"
 import { Status, type TapeError } from "../Errors.js"
 import { Tape } from "../gen/tape/v1/tape_pb.js"
 import type { Handlers } from "../Handlers.js"
 import type { RpcsOf } from "./group.js"
+import type { HandlersOptions } from "./Rpc.js"
 
 /** Sizes, refusals, defects: all that the way to handlers in one's own process makes of them. */
-export const make = (handlers: Handlers<typeof Tape>, maxMessageBytes: number): RpcGroup.HandlersFrom<TapeRpcs> => {
-  const transport = inProcess.make(handlers, maxMessageBytes)
+export const make = (handlers: Handlers<typeof Tape>, options: HandlersOptions): RpcGroup.HandlersFrom<TapeRpcs> => {
+  const transport = inProcess.make(handlers, options.maxMessageBytes ?? defaultMaxMessageBytes)
+  const limit = options.maxStreamsPerConnection ?? 1024
   const open = new Map<number, number>()
   const made: { [name: string]: unknown } = {}
   const service: DescService = Tape
@@ -28,7 +31,7 @@ export const make = (handlers: Handlers<typeof Tape>, maxMessageBytes: number): 
     }
     if (isStreaming(method)) {
       made[method.localName] = (request: Message, { clientId, headers }: Caller) =>
-        limited(open, clientId, method, request, answers(transport, method, request, callOf(headers)))
+        limited(open, clientId, limit, method, request, answers(transport, method, request, callOf(headers)))
     }
   }
   // each was made from the descriptor that the group's type is mapped from
@@ -84,11 +87,10 @@ const pieces = (messages: Chunk.Chunk<Message>, bound: (message: Message) => num
   return made.length === 0 ? [messages] : [...made, Chunk.drop(messages, from)]
 }
 
-const maxStreams = 1024
-
 const limited = (
   open: Map<number, number>,
   clientId: number,
+  limit: number,
   method: DescMethod,
   request: Message,
   answers: Stream.Stream<Message, TapeError>
@@ -96,8 +98,8 @@ const limited = (
   Stream.unwrapScoped(
     Effect.suspend(() => {
       const before = open.get(clientId) ?? 0
-      if (before >= maxStreams) {
-        const detail = `at most ${maxStreams} streams may be open on one connection`
+      if (before >= limit) {
+        const detail = `at most ${limit} streams may be open on one connection`
         return Effect.fail(failure(method, request, { code: Status.ResourceExhausted, detail }))
       }
       open.set(clientId, before + 1)

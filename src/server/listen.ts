@@ -66,9 +66,8 @@ export const clearStaleSocket = ({ host, target }: Target): Effect.Effect<void> 
   )
 }
 
-// ---- internal ----
-
-const refused = (listen: string, text: string): ListenError => {
+/** Why an address could not be had, from the sentence that Node or grpc-js says it in. */
+export const refused = (listen: string, text: string): ListenError => {
   if (text.includes("EADDRINUSE")) {
     return new ListenError({ reason: "InUse", listen, detail: "the address is already in use" })
   }

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
+import { connect, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { NodeSocket } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Deferred, Effect, Fiber, Layer, Stream } from "effect"
 import * as Client from "../../src/Client.js"
+import { Rpc } from "../../src/rpc/index.js"
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
 
@@ -20,6 +22,8 @@ interface Started {
   readonly kill: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** The first line on standard output. */
   readonly ready: Effect.Effect<string>
+  /** The second one. */
+  readonly second: Effect.Effect<string>
   readonly ended: Effect.Effect<Ended>
 }
 
@@ -27,6 +31,7 @@ interface Started {
 const tape = (args: ReadonlyArray<string>, env: { readonly [name: string]: string } = {}) =>
   Effect.gen(function* () {
     const ready = yield* Deferred.make<string>()
+    const second = yield* Deferred.make<string>()
     const ended = yield* Deferred.make<Ended>()
     const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TAPE_")))
     const child: ChildProcess = yield* Effect.acquireRelease(
@@ -39,7 +44,9 @@ const tape = (args: ReadonlyArray<string>, env: { readonly [name: string]: strin
     let stderr = ""
     child.stdout?.on("data", (data: Buffer) => {
       stdout += data.toString()
-      if (stdout.includes("\n")) Deferred.unsafeDone(ready, Effect.succeed(stdout.slice(0, stdout.indexOf("\n"))))
+      const [first, next, ...after] = stdout.split("\n")
+      if (first !== undefined && next !== undefined) Deferred.unsafeDone(ready, Effect.succeed(first))
+      if (next !== undefined && after.length > 0) Deferred.unsafeDone(second, Effect.succeed(next))
     })
     child.stderr?.on("data", (data: Buffer) => {
       stderr += data.toString()
@@ -50,6 +57,7 @@ const tape = (args: ReadonlyArray<string>, env: { readonly [name: string]: strin
     const started: Started = {
       kill: (signal) => Effect.sync(() => child.kill(signal)),
       ready: Deferred.await(ready),
+      second: Deferred.await(second),
       ended: Deferred.await(ended)
     }
     return started
@@ -70,7 +78,8 @@ describe("tape", () => {
     Effect.gen(function* () {
       const help = yield* run(["serve", "--help"])
       assert.deepStrictEqual({ code: help.code, stderr: help.stderr }, { code: 0, stderr: "" })
-      for (const word of ["--listen", "--store", "$TAPE_LISTEN", "$TAPE_STORE"]) assert.include(help.stdout, word)
+      for (const word of ["--listen", "--store", "$TAPE_LISTEN", "$TAPE_STORE", "It asks nobody who they are"])
+        assert.include(help.stdout, word)
       const version = yield* run(["--version"])
       assert.deepStrictEqual({ ...version, stdout: version.stdout.trim() }, { code: 0, stdout: "0.1.0", stderr: "" })
     })
@@ -87,6 +96,13 @@ describe("tape", () => {
     [["serve", "--listen", "127.0.0.1:99999", "--store", "memory:"], 2, /neither host:port/],
     [["serve", "--store", "https://x"], 2, /https:\/\/ is not a scheme of tapes/],
     [["serve", "--store", "tape://x"], 2, /it names a server, and a store is needed/],
+    [["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--http", "unix:x"], 2, /HTTP is served on host:port/],
+    [["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--http", "1.2.3.4:0"], 2, /no such address/],
+    [
+      ["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--http", "127.0.0.1:0", "--http-origin", "example"],
+      2,
+      /--http-origin example is no origin/
+    ],
     [["serve", "--listen", "127.0.0.1:0", "--store", "sqlite:/no/such/folder/t.db"], 1, /\/no\/such\/folder/],
     [["serve", "--listen", "127.0.0.1:0", "--store", "sqlite:/proc"], 1, /\/proc/]
   ]
@@ -154,6 +170,69 @@ describe("tape", () => {
       assert.strictEqual(ended.code, 0)
       assert.strictEqual(ended.stderr, "")
     })
+  )
+
+  it.scopedLive(
+    "serve --http takes calls over WebSocket beside gRPC, outlives rude callers, and stops with them there",
+    () =>
+      Effect.gen(function* () {
+        const origin = "https://inspector.example"
+        const http = ["--http", "127.0.0.1:0", "--http-origin", origin]
+        const server = yield* tape(["serve", "--listen", "127.0.0.1:0", "--store", "memory:", ...http])
+        const [first, second] = [yield* server.ready, yield* server.second]
+        const port = Number(/^tape rpc listening on http:\/\/127\.0\.0\.1:([1-9][0-9]*)\/rpc$/.exec(second)?.[1])
+        const overGrpc = yield* Client.makeGrpc({ url: `tape://${addressOf(first)}` })
+        const overWebSocket = yield* Effect.provide(
+          Client.TapeClient,
+          yield* Layer.build(
+            Layer.provide(
+              Rpc.layerWebSocket({ url: `ws://127.0.0.1:${port}/rpc` }),
+              NodeSocket.layerWebSocketConstructor
+            )
+          )
+        )
+        const { runId } = yield* overWebSocket.beginRun({
+          appName: "a",
+          userId: "u",
+          sessionId: "s",
+          invocationId: "i"
+        })
+        assert.strictEqual((yield* overGrpc.getRun({ runId })).runId, runId)
+
+        const upgrade = (from: string) =>
+          `GET /rpc HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nOrigin: ${from}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
+        /** A caller that says so much, and the first line it hears; it stays, or leaves with a reset at once. */
+        const caller = (text: string, stays = true) =>
+          Effect.async<string>((resume) => {
+            const socket = connect(port, "127.0.0.1", () => {
+              socket.write(text)
+              if (!stays) socket.resetAndDestroy()
+            })
+            socket.on("data", (data) => resume(Effect.succeed(String(data).split("\r\n")[0] ?? "")))
+            socket.on("error", () => {})
+            socket.on("close", () => resume(Effect.succeed("")))
+          })
+        assert.match(yield* caller(upgrade("https://evil.example")), / 403 /)
+        assert.match(yield* caller(upgrade(origin)), / 101 /)
+        assert.match(yield* caller("nonsense\r\n\r\n"), / 400 /)
+        yield* Effect.forEach(Array.from({ length: 20 }), (_, n) =>
+          caller(upgrade(n % 2 === 0 ? origin : "https://evil.example"), false)
+        )
+        assert.strictEqual((yield* overWebSocket.getRun({ runId })).runId, runId)
+
+        const open = yield* Deferred.make<void>()
+        const reader = yield* Effect.fork(
+          Stream.runForEach(overWebSocket.subscribeEvents({}), () => Deferred.succeed(open, undefined))
+        )
+        yield* Deferred.await(open)
+        yield* server.kill("SIGTERM")
+        assert.strictEqual((yield* Effect.flip(Fiber.join(reader)))._tag, "Unavailable")
+        assert.deepStrictEqual(yield* Effect.timeout(server.ended, "5 seconds"), {
+          code: 0,
+          stdout: `${first}\n${second}\n`,
+          stderr: ""
+        })
+      })
   )
 
   it.scopedLive("serve on a unix socket starts again over the file that a killed server left", () =>
