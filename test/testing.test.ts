@@ -130,8 +130,8 @@ describe("TestTape", () => {
         assert.strictEqual(yield* Clock.currentTimeMillis, 0)
         yield* TestClock.adjust("1 minute")
         // What was interrupted is not slept for any more.
-        const sleeps = Array.from(yield* TestClock.sleeps())
-        assert.strictEqual(sleeps.filter((at) => at === 120_000).length, 1)
+        const wakes = Array.from(yield* TestClock.sleeps())
+        assert.strictEqual(wakes.filter((at) => at === 120_000).length, 1)
         yield* TestClock.adjust("90 seconds")
         assert.deepStrictEqual(seen, ["sooner 120000"])
         yield* TestClock.setTime(3_600_000)
