@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { TapeClient } from "../Client.js"
@@ -60,11 +61,14 @@ const connectorLoop = (
       const turns = yield* FiberSet.make<void>()
       const interval = Duration.toMillis(loop.pollInterval)
       const rest = yield* Rest.make
+      // Another dispatcher was faster: what is listed is no longer what is due, and the next row is likely his as well.
+      let isContended = false
 
       const begin = Effect.fnUntraced(function* (row: EffectRecord) {
         const key = keyOf(row)
         const turn = Effect.gen(function* () {
           const outcome = yield* loop.dispatch(row)
+          if (outcome._tag === "skipped" && outcome.reason !== "no-connector") isContended = true
           // It is still listed, and nothing will have changed a moment later.
           if (outcome._tag === "skipped" || outcome._tag === "error") {
             resting.set(key, (yield* Clock.currentTimeMillis) + interval)
@@ -86,7 +90,12 @@ const connectorLoop = (
         const now = yield* Clock.currentTimeMillis
         for (const [key, until] of resting) if (until <= now) resting.delete(key)
         const due = effects.filter((row) => !busy.has(keyOf(row)) && !resting.has(keyOf(row)))
-        yield* Effect.forEach(due, begin, { discard: true })
+        const from = isContended ? yield* Random.nextIntBetween(0, Math.max(1, due.length)) : 0
+        isContended = false
+        for (const row of [...due.slice(from), ...due.slice(0, from)]) {
+          yield* begin(row)
+          if (isContended) return
+        }
         // Only a full page says that there is more.
         if (due.length === 0 || effects.length < limit) {
           const pause = busy.size > 0 ? Effect.sleep(interval) : rest(interval, Math.min(...resting.values()))
