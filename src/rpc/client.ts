@@ -155,7 +155,7 @@ export const make = (
       const status = error.cause instanceof HttpClientError.ResponseError ? error.cause.response.status : undefined
       if (status !== undefined && status >= 400)
         return fail(byStatus[status] ?? Status.Internal, `HTTP status ${status}`)
-      return fail(Status.Unavailable, maybeApplied ? "the connection was lost" : `there is no connection to ${where}`)
+      return fail(Status.Unavailable, maybeApplied ? "the answer was lost" : `there is no connection to ${where}`)
     }
 
     return {

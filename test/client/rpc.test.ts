@@ -174,14 +174,27 @@ describe("the client over WebSocket", () => {
     })
   )
 
-  it.scopedLive("cuts what a handler gives in one go into pieces: 40 messages of 1 MB come as they are", () =>
+  it.scopedLive("cuts what a handler gives in one go into pieces: 40 messages of 1 MB in a frame each", () =>
     Effect.gen(function* () {
       const entries = Array.from({ length: 40 }, (_, i) =>
         create(EventEntrySchema, { seq: BigInt(i), payloadJson: "x".repeat(1_000_000) })
       )
-      const tape = yield* overWebSocket(yield* serve({ subscribeEvents: () => Stream.fromIterable(entries) }))
+      const address = yield* serve({ subscribeEvents: () => Stream.fromIterable(entries) })
+      const frames: Array<number> = []
+      const watched = Effect.map(Socket.WebSocketConstructor, (open) => (url: string) => {
+        const socket = open(url)
+        socket.addEventListener("message", ({ data }: { readonly data: ArrayBuffer }) => frames.push(data.byteLength))
+        return socket
+      })
+      const tape = yield* built(
+        Rpc.layerWebSocket({ url: `ws://${address}/rpc` }).pipe(
+          Layer.provide(Layer.effect(Socket.WebSocketConstructor, watched)),
+          Layer.provide(NodeSocket.layerWebSocketConstructor)
+        )
+      )
       const seqs = yield* Stream.runCollect(Stream.map(tape.subscribeEvents({}), ({ seq }) => Number(seq)))
       assert.deepStrictEqual([...seqs], [...entries.keys()])
+      assert.isBelow(Math.max(...frames), 1_100_000)
     })
   )
 
@@ -283,6 +296,20 @@ describe("the client over HTTP", () => {
         Layer.provide(Rpc.layerHttp({ url: `http://${address}/other` }), FetchHttpClient.layer)
       )
       assert.strictEqual((yield* Effect.flip(elsewhere.getRun({})))._tag, "Unimplemented")
+      for (const body of ["", "<html>", packed({ _tag: "Pong" })]) {
+        const site = createServer((_, response) => response.end(body))
+        yield* Effect.acquireRelease(
+          Effect.async<void>((resume) => {
+            site.listen(0, "127.0.0.1", () => resume(Effect.void))
+          }),
+          () => Effect.sync(() => site.close().closeAllConnections())
+        )
+        const at = site.address()
+        const noTape = yield* overHttp(`127.0.0.1:${typeof at === "object" ? at?.port : at}`, once)
+        const error = yield* Effect.flip(noTape.endRun({}))
+        assert.include(error, { _tag: "Unavailable", maybeApplied: true })
+        assert.strictEqual((yield* Effect.flip(Stream.runDrain(noTape.subscribeEvents({}))))._tag, "Unavailable")
+      }
       const nowhere = yield* overHttp("127.0.0.1:1", once)
       const error = yield* Effect.flip(nowhere.endRun({}))
       assert.include(error, { _tag: "Unavailable", maybeApplied: true })
@@ -502,7 +529,7 @@ describe("the bundle for a browser", () => {
 
 describe("the engine over WebSocket", () => {
   const chosen = wire.filter(({ id }) =>
-    /^(RUN-01|EFF-0[1-3]|OUT-01|REC-01|GATE-0[1-3]|EVT-0[1-4]|RCT-01|VAL-01|SES-01|CMP-01)$/.test(id)
+    /^(RUN-01|EFF-0[1-3]|OUT-01|GATE-0[1-3]|EVT-0[1-3]|RCT-01|VAL-01|SES-01|CMP-01)$/.test(id)
   )
   for (const { id, run, title } of chosen) {
     it.scopedLive(`${id} · ${title}`, () =>
