@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf"
 import type * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import type * as Socket from "@effect/platform/Socket"
@@ -14,7 +13,6 @@ import type * as RpcGroup from "@effect/rpc/RpcGroup"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { type ClientOptions, defaultMaxMessageBytes, make, TapeClient } from "../client/service.js"
 import { InvalidUrl, withoutPassword } from "../client/url.js"
@@ -25,13 +23,15 @@ import * as derived from "./group.js"
 import * as handlersOf from "./handlers.js"
 import * as server from "./server.js"
 
-/**
- * A protobuf message and its bytes.
- *
- * @since 0.1.0
- * @category models
- */
-export interface MessageSchema<D extends DescMessage> extends Schema.Schema<MessageShape<D>, Uint8Array> {}
+export {
+  /**
+   * The schema of a protobuf message: itself, and its bytes.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  type MessageSchema
+} from "./group.js"
 
 /**
  * The calls of `tape.v1`, one `Rpc` each, by the names that {@link TapeClient} has for them.
