@@ -1,4 +1,4 @@
-import { Duration, Effect, Layer, Schedule } from "effect"
+import { Effect, Layer, Schedule } from "effect"
 import { Client, TapeClient } from "effect-tape"
 import { Engine, Retention } from "effect-tape/engine"
 import { GrpcServer } from "effect-tape/server"
@@ -17,17 +17,11 @@ const Server = GrpcServer.layer({
 })
 
 // Nothing is forgotten unless asked for.
-const Nightly = Layer.scopedDiscard(
-  Effect.gen(function* () {
-    const retention = yield* Retention.Retention
-    const prune = retention.prune({ effects: "90 days", timers: "7 days" })
-    yield* Effect.repeat(prune, Schedule.spaced(Duration.days(1)))
-  }).pipe(Effect.forkScoped)
-)
+const Tidy = Retention.layerPrune({ effects: "90 days", timers: "7 days", schedule: Schedule.spaced("1 day") })
 
 const program = Effect.flatMap(TapeClient, (tape) => tape.listRunsToRecover({})).pipe(
   Effect.tap(({ runs }) => Effect.log(`${runs.length} runs to recover`)),
   Effect.zipRight(Effect.never) // serves until it is interrupted
 )
 
-Effect.runFork(Effect.provide(program, Layer.mergeAll(Tape, Server, Nightly).pipe(Layer.provide(EngineLive))))
+Effect.runFork(Effect.provide(program, Layer.mergeAll(Tape, Server, Tidy).pipe(Layer.provide(EngineLive))))
