@@ -28,7 +28,7 @@ const spent = Effect.flatMap(firstRun, ({ runId }) =>
 )
 
 describe("a budget", () => {
-  it.effect("keeps the model from being asked when it is spent, also after a re-drive", () =>
+  it.effect("BUD-08 · keeps the model from being asked when it is spent, also after a re-drive", () =>
     Effect.gen(function* () {
       const { app, asked } = spending([1, 1, 1], 2)
       const error = yield* Effect.flip(app.start(ids("i"), undefined))
@@ -81,7 +81,7 @@ describe("a budget", () => {
 })
 
 describe("the policy version", () => {
-  it.effect("is that of the latest decision, as recorded", () =>
+  it.effect("DEC-07 · is that of the latest decision, as recorded", () =>
     Effect.gen(function* () {
       let current = "v2"
       const seen: Array<ReadonlyArray<boolean>> = []

@@ -1,9 +1,9 @@
 /** Decisions and samples are made once, over all lives of a run. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule, Schema } from "effect"
+import { Effect, Layer, Schedule, Schema } from "effect"
 import { TapeClient } from "effect-tape"
 import * as Durable from "../src/Durable.js"
-import { firstRun, ids, killedAt, leaseRunsOut, scriptedModel, Tape } from "./Durable.fixtures.js"
+import { firstRun, ids, journalOf, killedAt, leaseRunsOut, scriptedModel, Tape } from "./Durable.fixtures.js"
 
 const chat = (model: ReturnType<typeof scriptedModel>) =>
   Durable.app("chat", {
@@ -19,10 +19,27 @@ const chat = (model: ReturnType<typeof scriptedModel>) =>
     }
   })
 
+/** Everything that was decided and done in the run, without what names the run and its moments. */
+const trajectory = Effect.gen(function* () {
+  const tape = yield* TapeClient
+  const run = yield* firstRun
+  const decisions = yield* Effect.forEach([0n, 1n, 2n, 3n], (decisionIndex) =>
+    Effect.map(tape.getDecision({ runId: run.runId, decisionIndex }), ({ decision }) => [
+      decision?.decisionIndex,
+      decision?.seq,
+      decision?.model,
+      decision?.requestJson,
+      decision?.responseJson
+    ])
+  )
+  return { decisions, journal: yield* journalOf(run), status: run.status }
+})
+
 describe("decisions", () => {
-  it.effect("are asked for once, over all lives of the run", () =>
+  it.effect("DEC-05 · are asked for once, over all lives of the run", () =>
     Effect.gen(function* () {
-      const model = scriptedModel("a", "b", "c", "d")
+      const script = ["a", "b", "c", "d"]
+      const model = scriptedModel(...script)
       const app = chat(model)
       yield* killedAt({ rpc: "recordDecision", at: "after", nth: 2 }, app.start(ids("i"), { turns: 4 }))
       assert.deepStrictEqual(model.asked, ["q0", "q1"])
@@ -30,6 +47,8 @@ describe("decisions", () => {
       const said = yield* app.start(ids("i"), { turns: 4 })
       assert.deepStrictEqual(said, ["a", "b", "c", "d"])
       assert.deepStrictEqual(model.asked, ["q0", "q1", "q2", "q3"])
+      const uninterrupted = Effect.zipRight(chat(scriptedModel(...script)).start(ids("i"), { turns: 4 }), trajectory)
+      assert.deepStrictEqual(yield* trajectory, yield* Effect.provide(uninterrupted, Layer.fresh(Tape)))
     }).pipe(Effect.provide(Tape))
   )
 

@@ -36,6 +36,14 @@ const Notify = tool("notify", {
   output: Schema.String
 })
 
+const PendingWire = tool("wire_money", {
+  connector: "bank.wire",
+  semantics: "non_idempotent",
+  input: Wire,
+  output: Wired,
+  businessKey: (wire) => `${wire.account}:${wire.amount}`
+})
+
 const wiring = Durable.app("wiring", {
   input: Wire,
   output: Schema.String,
@@ -64,6 +72,41 @@ const complete = (row: EffectRecord, status: EffectStatus, json: { responseJson?
 const answer = '{"external_ref":"W-1","wireId":"W-1"}'
 
 describe("a call", () => {
+  it.effect(
+    "OUT-18 · of a non-idempotent tool records the intent under its business key, and is told that it is pending",
+    () =>
+      Effect.gen(function* () {
+        const got: Array<unknown> = []
+        const app = Durable.app("pending", {
+          input: Wire,
+          output: Schema.Void,
+          tools: [PendingWire],
+          *run(wire) {
+            got.push(yield* PendingWire(wire))
+          }
+        })
+        // Nobody provides a connector: there is nothing that a call could be sent through.
+        yield* app.start(ids("i"), { account: "ACME-1", amount: 100 })
+        const row = yield* due
+        const run = yield* firstRun
+        assert.deepInclude(row, {
+          idempotencyKey: `${run.runId}/no-decision/wire_money/0`,
+          status: EffectStatus.PENDING,
+          dispatchMode: EffectDispatchMode.OUTBOX,
+          semantics: EffectSemantics.NON_IDEMPOTENT,
+          businessKey: "ACME-1:100",
+          connector: "bank.wire",
+          requestJson: '{"account":"ACME-1","amount":100}',
+          responseJson: "",
+          dispatchAttempts: 0,
+          dispatchClaimedBy: ""
+        })
+        const [pending] = got
+        assert.hasAllKeys(pending, ["idempotencyKey", "await"])
+        assert.strictEqual(Reflect.get(Object(pending), "idempotencyKey"), row.idempotencyKey)
+      }).pipe(Effect.provide(Tape))
+  )
+
   it.effect("records the intent and does nothing else", () =>
     Effect.gen(function* () {
       const app = Durable.app("notifying", {
@@ -228,7 +271,7 @@ describe("a call", () => {
 })
 
 describe("an envelope", () => {
-  it.effect("is the intent in plain JSON", () =>
+  it.effect("OUT-20 · is the intent in plain JSON, and is recognised", () =>
     Effect.gen(function* () {
       const envelope = yield* WireMoney.envelope({ account: "ACME-1", amount: 100 })
       assert.deepStrictEqual(envelope, {
@@ -241,6 +284,8 @@ describe("an envelope", () => {
         payload: { account: "ACME-1", amount: 100 },
         business_key: "ACME-1:100"
       })
+      const { wait_for_result } = yield* PendingWire.envelope({ account: "ACME-1", amount: 100 })
+      assert.isFalse(wait_for_result)
       assert.isTrue(isEnvelope(envelope))
       assert.isFalse(isEnvelope({ wireId: "W-1" }))
       assert.isFalse(isEnvelope({ __outbox__: "true" }))
@@ -274,19 +319,32 @@ describe("a definition", () => {
   }
   const base = { connector: "bank.wire", input: Wire, output: Wired } as const
 
-  it("without a safety net is refused, also where the compiler cannot see it", () => {
+  it("OUT-19 · without a safety net is refused, also where the compiler cannot see it", () => {
     const none: undefined = undefined
     assert.include(
       refusal(() => tool("t", { ...base, semantics: "non_idempotent", businessKey: none })),
       "needs a safety net"
     )
-    assert.strictEqual(
-      refusal(() => tool("t", { ...base, semantics: "non_idempotent", compensate: () => Effect.void })),
-      "nothing"
-    )
+    const nets = [
+      () => tool("t", { ...base, semantics: "non_idempotent", businessKey: () => "k" }),
+      () => tool("t", { ...base, semantics: "non_idempotent", statusCheck: () => Effect.succeed(Option.none()) }),
+      () => tool("t", { ...base, semantics: "non_idempotent", compensate: () => Effect.void }),
+      () => tool("t", { ...base, semantics: "non_idempotent", humanGate: true })
+    ]
+    assert.deepStrictEqual(nets.map(refusal), ["nothing", "nothing", "nothing", "nothing"])
   })
 
-  it("needs a name, a connector, known semantics and an object to send", () => {
+  it("OUT-19 · of an inline tool has no business key and no connector, and is never non-idempotent", () => {
+    const inline = { input: Wire, output: Wired, run: () => Effect.succeed({ wireId: "W-1" }) }
+    // A program without types can say anything.
+    const untyped = (more: object) => refusal(() => Durable.tool("t", { ...inline, ...more } as typeof inline))
+    assert.strictEqual(untyped({}), "nothing")
+    assert.include(untyped({ businessKey: () => "k" }), "businessKey is an option of Outbox.tool")
+    assert.include(untyped({ connector: "bank.wire" }), "connector is an option of Outbox.tool")
+    assert.include(untyped({ semantics: "non_idempotent" }), 'unknown semantics "non_idempotent"')
+  })
+
+  it("OUT-19 · needs a name, a connector, known semantics and an object to send", () => {
     assert.include(
       refusal(() => tool("", { ...base, semantics: "idempotent" })),
       "needs a name"

@@ -13,8 +13,12 @@ const run = () => Effect.void
 describe("patterns", () => {
   const cases: ReadonlyArray<readonly [string, Reactions.Reaction<unknown>, string]> = [
     ["no key", Reactions.onValueChanged("r", { namespace: "n", run }), "/tape/value/changed/n/**"],
-    ["an empty key", Reactions.onValueChanged("r", { namespace: "n", key: "", run }), "/tape/value/changed/n/**"],
-    ["any key", Reactions.onValueChanged("r", { namespace: "n", key: "*", run }), "/tape/value/changed/n/*"],
+    [
+      "RCT-25 · an empty key",
+      Reactions.onValueChanged("r", { namespace: "n", key: "", run }),
+      "/tape/value/changed/n/**"
+    ],
+    ["RCT-25 · any key", Reactions.onValueChanged("r", { namespace: "n", key: "*", run }), "/tape/value/changed/n/*"],
     [
       "a key",
       Reactions.onValueChanged("r", { namespace: "a b", key: "x/y:z@é", run }),
@@ -76,7 +80,7 @@ describe("patterns", () => {
 
 describe("what a match starts", () => {
   const refused = (what: string, declare: () => unknown, words: RegExp) =>
-    it(`refuses ${what}`, () => {
+    it(`${what}: refused`, () => {
       try {
         declare()
       } catch (error) {
@@ -89,7 +93,7 @@ describe("what a match starts", () => {
 
   // What types refuse reaches us from JavaScript.
   const untyped = (given: object) => () => Reactions.on("r", { pattern: "", ...given } as never)
-  refused("agent and publish", untyped({ agent: "a", publish: "p" }), /has agent and publish/)
+  refused("RCT-25 · agent and publish", untyped({ agent: "a", publish: "p" }), /has agent and publish/)
   refused("run and agent", untyped({ agent: "a", run }), /has run and agent/)
   refused("nothing", untyped({}), /nothing to do/)
   refused("an agent without a name", untyped({ agent: "" }), /agent is empty/)
@@ -98,7 +102,7 @@ describe("what a match starts", () => {
   refused("half a slot", () => Reactions.onRun("r", { maxConcurrency: 0.5, run }), /maxConcurrency is 0.5/)
   refused("an endless debounce", () => Reactions.onRun("r", { debounce: Infinity, run }), /debounce in milliseconds/)
 
-  it.effect("is a task, an agent, or a message", () =>
+  it.effect("RCT-25 · is a task, an agent, or a message", () =>
     Effect.gen(function* () {
       const registered = yield* Reactions.register(
         [

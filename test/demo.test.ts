@@ -19,10 +19,17 @@ const play = (...args: ReadonlyArray<string>) =>
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 
+/** What a scene says after its title, without the margin. */
+const scene = (output: string, name: string): ReadonlyArray<string> =>
+  (output.split(/^(?=crash-resume:|lost-ack:)/m).find((part) => part.startsWith(name)) ?? "")
+    .split("\n")
+    .slice(1)
+    .map((line) => line.replace(/^ +(?:life \d+ +)?/, "").replaceAll(/ +/g, " "))
+
 describe.concurrent("the demo", () => {
   for (const via of ["embedded", "serve"]) {
     it.live(
-      `both scenes end with exactly one wire, the tape ${via}`,
+      `DEMO-01, DEMO-02 · both scenes end with exactly one wire, the tape ${via}`,
       () =>
         Effect.gen(function* () {
           const { code, output } = yield* play("--via", via)
@@ -33,18 +40,55 @@ describe.concurrent("the demo", () => {
           assert.match(output, /the answer was lost: UNKNOWN/)
           assert.strictEqual(output.match(/exactly one ✓/g)?.length, 2, output)
           assert.strictEqual(output.match(/"wireId"/g)?.length, 2, output)
+          assert.includeOrderedMembers(
+            [...scene(output, "crash-resume")],
+            [
+              "run running",
+              "decide plan recorded (planner-1)",
+              "wire_money intent recorded",
+              "bank booked W-1",
+              "✗ killed (SIGKILL) before the answer was recorded",
+              "decide plan replayed: the model was not asked again",
+              "wire_money an earlier attempt vanished: asked the bank, found W-1: CONFIRMED",
+              "run terminal"
+            ]
+          )
+          assert.includeOrderedMembers(
+            [...scene(output, "lost-ack")],
+            [
+              "run running",
+              "decide plan recorded (planner-1)",
+              "wire_money intent recorded",
+              "wire_money sent, the answer was lost: UNKNOWN",
+              "wire_money asked the bank, found W-1: CONFIRMED",
+              "run terminal"
+            ]
+          )
+          // The bank's ledger has the one wire under its business key.
+          assert.strictEqual(output.match(/"businessKey":"ACME:100:2026-11-22"/g)?.length, 2, output)
         }),
       60_000
     )
   }
 
   it.live(
-    "fails when the step that asks the bank is broken: the wire is booked twice",
+    "DEMO-01, DEMO-02 · fails when the step that asks the bank is broken: the wire is booked twice",
     () =>
       Effect.gen(function* () {
         const { code, output } = yield* play("--scene", "crash-resume", "--break", "observe")
         assert.strictEqual(code, 1, output)
         assert.match(output, /2 wires {3}expected exactly one ✗/)
+      }),
+    60_000
+  )
+
+  it.live(
+    "DEMO-01 · --help needs no server",
+    () =>
+      Effect.gen(function* () {
+        const { code, output } = yield* play("--help")
+        assert.strictEqual(code, 0, output)
+        assert.include(output, "--scene crash-resume | lost-ack")
       }),
     60_000
   )

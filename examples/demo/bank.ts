@@ -12,7 +12,13 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Schema } from "effect"
 
 const Wire = Schema.parseJson(
-  Schema.Struct({ wireId: Schema.String, idempotencyKey: Schema.String, account: Schema.String, amount: Schema.Number })
+  Schema.Struct({
+    wireId: Schema.String,
+    businessKey: Schema.String,
+    idempotencyKey: Schema.String,
+    account: Schema.String,
+    amount: Schema.Number
+  })
 )
 const Order = Schema.parseJson(Schema.Struct({ account: Schema.String, amount: Schema.Number }))
 const Search = Schema.parseJson(Schema.Struct({ idempotency_key: Schema.String }))
@@ -28,8 +34,13 @@ const booked = (): ReadonlyArray<typeof Wire.Type> =>
         .map((line) => Schema.decodeSync(Wire)(line))
     : []
 
-const book = (idempotencyKey: string, body: string): typeof Wire.Type => {
-  const wire = { wireId: `W-${booked().length + 1}`, idempotencyKey, ...Schema.decodeSync(Order)(body) }
+const book = (headers: Http.IncomingHttpHeaders, body: string): typeof Wire.Type => {
+  const wire = {
+    wireId: `W-${booked().length + 1}`,
+    businessKey: String(headers["x-tape-business-key"]),
+    idempotencyKey: String(headers["x-tape-idempotency-key"]),
+    ...Schema.decodeSync(Order)(body)
+  }
   Fs.appendFileSync(ledger, `${Schema.encodeSync(Wire)(wire)}\n`)
   return wire
 }
@@ -62,7 +73,7 @@ const handle = (request: Http.IncomingMessage, response: Http.ServerResponse): E
     if (request.url === "/wires/search") {
       return answer(response, 200, search(body))
     }
-    const wire = book(String(request.headers["x-tape-idempotency-key"]), body)
+    const wire = book(request.headers, body)
     yield* Console.log(JSON.stringify({ booked: wire.wireId }))
     if (wire.wireId !== "W-1" || first === "answer") {
       return answer(response, 200, { wireId: wire.wireId, external_ref: wire.wireId })

@@ -91,6 +91,7 @@ export const tool = <
   options: ToolOptions<I, IE, IR, A, AE, AR, E, EE, ER, R, RS, RC, RT>
 ): Tool<Name, I, A, E, IR | AR | ER | R | RS | RC | RT> => {
   checked(name, options)
+  inlined(name, options)
   const codecs = {
     input: Json.codec(options.input),
     output: Json.codec(options.output),
@@ -251,6 +252,18 @@ export const tool = <
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
+
+/** Types refuse these. A program without types would be promised what an inline tool cannot keep. */
+const inlined = (tool: string, options: object): void => {
+  for (const option of ["businessKey", "connector"]) {
+    if (Reflect.get(options, option) === undefined) continue
+    throw new ToolMisconfigured({ tool, reason: `${option} is an option of Outbox.tool: an inline tool has none` })
+  }
+  const semantics: unknown = Reflect.get(options, "semantics")
+  if (semantics === undefined || semantics === "idempotent" || semantics === "observe_only") return
+  const reason = `unknown semantics ${JSON.stringify(semantics)}: use idempotent, observe_only, or Outbox.tool`
+  throw new ToolMisconfigured({ tool, reason })
+}
 
 type Settled<A, E, R> = Effect.Effect<A, E | EffectFailed | EffectUnknown, R>
 

@@ -15,6 +15,7 @@ import * as Client from "../../src/Client.js"
 import { tape } from "../../src/cli/tape.js"
 import { eventually } from "../engine/ledgerFixtures.js"
 import { temporaryDirectory } from "../support/Harness.js"
+import { serve } from "../sys/TapeProcess.js"
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
 const other = fileURLToPath(new URL("../support/Harness.ts", import.meta.url))
@@ -123,6 +124,43 @@ describe("tape outbox", () => {
         obligations.map(({ kind }) => kind),
         ["wire"]
       )
+    })
+  )
+
+  it.scopedLive("PAR-01 · --once as a process: one effect of a tape serve is CONFIRMED, one line is in the log", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryDirectory
+      const server = yield* serve(join(folder, "tape.db"))
+      const { runId } = yield* Effect.provideService(begin("parity"), TapeClient, server.tape)
+      yield* server.tape.recordDecision({ runId, decisionIndex: 0n, model: "parity" })
+      const { idempotencyKey, status } = yield* server.tape.beginEffect({
+        runId,
+        decisionIndex: 0n,
+        toolName: "log_dispatch",
+        requestJson: '{"hello":"parity"}',
+        semantics: EffectSemantics.NON_IDEMPOTENT,
+        dispatchMode: EffectDispatchMode.OUTBOX,
+        businessKey: runId,
+        connector: "log"
+      })
+      assert.strictEqual(status, EffectStatus.PENDING)
+      const child = spawn(process.execPath, [main, "outbox", "--once", "--register-log-connector"], {
+        cwd: folder,
+        env: { PATH: process.env["PATH"], TAPE_URL: `tape://${server.address}` },
+        stdio: "ignore"
+      })
+      assert.deepStrictEqual(yield* Effect.promise(() => once(child, "exit")), [0, null])
+      const { effect } = yield* server.tape.getEffect({ runId, idempotencyKey })
+      assert.strictEqual(effect?.status, EffectStatus.CONFIRMED)
+      const [line, ...more] = (yield* Effect.promise(() => Fs.readFile(`${folder}/tape-outbox.jsonl`, "utf8"))).split(
+        "\n"
+      )
+      assert.deepStrictEqual(more, [""])
+      assert.deepInclude(JSON.parse(line ?? "").body, {
+        run_id: runId,
+        business_key: runId,
+        payload: { hello: "parity" }
+      })
     })
   )
 

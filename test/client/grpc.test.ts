@@ -3,7 +3,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope, Stream } from "effect"
 import * as Client from "../../src/Client.js"
 import type { TapeError } from "../../src/Errors.js"
-import { BudgetStateSchema, EventEntrySchema, RunStateSchema } from "../../src/gen/tape/v1/tape_pb.js"
+import { Engine } from "../../src/engine/index.js"
+import {
+  BudgetStateSchema,
+  EffectStatus,
+  EventEntrySchema,
+  RunStateSchema,
+  RunStatus
+} from "../../src/gen/tape/v1/tape_pb.js"
 import type { Call } from "../../src/Handlers.js"
 import { Refusal } from "../../src/Handlers.js"
 import { GrpcServer } from "../../src/server/index.js"
@@ -24,6 +31,39 @@ const answers = fakeTape({
 })
 
 describe("the gRPC client", () => {
+  it.scopedLive("PAR-02 · begins a run, records a decision and an effect, and reads it back with its response", () =>
+    Effect.gen(function* () {
+      const engine = yield* Layer.build(Engine.layerUrl("memory:"))
+      const { url } = yield* Effect.provide(GrpcServer.make({ listen: "127.0.0.1:0", handlers: Engine.Engine }), engine)
+      const tape = yield* Client.makeGrpc({ url })
+      const ids = { appName: "quickstart", userId: "u", sessionId: "s", invocationId: "i" }
+      const { resumed, runId, status } = yield* tape.beginRun({ ...ids, leaseOwner: "me", leaseTtlMs: 60_000n })
+      assert.deepStrictEqual([resumed, status], [false, RunStatus.RUNNING])
+      const decision = { runId, decisionIndex: 0n, model: "m", requestJson: "{}", responseJson: '{"plan":0}' }
+      assert.deepInclude(yield* tape.recordDecision(decision), { decisionIndex: 0n, responseJson: '{"plan":0}' })
+      const intent = {
+        runId,
+        decisionIndex: 0n,
+        toolName: "execute_sweep",
+        callIndex: 0,
+        requestJson: '{"amount":100}'
+      }
+      const begun = yield* tape.beginEffect(intent)
+      assert.deepInclude(begun, {
+        idempotencyKey: `${runId}/decision-0/execute_sweep/0`,
+        status: EffectStatus.PENDING
+      })
+      const key = { runId, idempotencyKey: begun.idempotencyKey }
+      const responseJson = '{"wire_id":"w1"}'
+      yield* tape.completeEffect({ ...key, status: EffectStatus.CONFIRMED, responseJson })
+      const { effect, found } = yield* tape.getEffect(key)
+      assert.isTrue(found)
+      assert.deepInclude(effect, { seq: begun.seq, status: EffectStatus.CONFIRMED, requestJson: '{"amount":100}' })
+      assert.strictEqual(effect?.responseJson, responseJson)
+      assert.deepInclude(yield* tape.beginEffect(intent), { status: EffectStatus.CONFIRMED, responseJson })
+    })
+  )
+
   it.scopedLive("knows that a call to a server that is down never left, and says so at once", () =>
     Effect.gen(function* () {
       const tape = yield* Client.makeGrpc({ url: "tape://127.0.0.1:1", retry: Schedule.stop })

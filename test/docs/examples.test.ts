@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { checkMap, checkOtherwise } from "./map.js"
+import { checkScenarios } from "./scenarios.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const read = (file: string): string => Fs.readFileSync(Path.join(root, file), "utf8")
@@ -62,6 +63,8 @@ describe("documentation", () => {
   it("every symbol of the reference has its counterpart, which exists", () => checkMap(root))
 
   it("every weakness of the reference has an answer, and a test that holds it", () => checkOtherwise(root))
+
+  it("every scenario of the acceptance suite has a test that names it", () => checkScenarios(root))
 
   it("every example in the pages and in the doc comments compiles as a user's program would", () => {
     const folder = Path.join(root, ".build/docs")

@@ -1,7 +1,7 @@
 /** A real `tape serve` in a process of its own, and its sudden death. */
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { Data, Effect, Schedule } from "effect"
+import { Data, Deferred, Effect, Schedule } from "effect"
 import { Client } from "effect-tape"
 import { type Child, kill } from "./Program.js"
 
@@ -38,7 +38,10 @@ const commandOf = (program: Program, file: string): ReadonlyArray<string> =>
     ? [lean, `sqlite:${file}`]
     : [main, "serve", "--listen", "127.0.0.1:0", "--store", `sqlite:${file}`]
 
-/** A server on the file, and a client that repeats nothing by itself. The server is killed with the scope at the latest. */
+/**
+ * A server on the file, and a client that repeats nothing by itself. The server is killed with the scope at the latest;
+ * `died` waits for its end, and gives its last line.
+ */
 export const serve = (file: string, program: Program = "tape serve") =>
   Effect.gen(function* () {
     const child = yield* Effect.acquireRelease(
@@ -47,7 +50,13 @@ export const serve = (file: string, program: Program = "tape serve") =>
       ),
       kill
     )
+    const died = yield* Deferred.make<string>()
+    let said = ""
+    child.stdout.on("data", (chunk: Buffer) => {
+      said += chunk.toString()
+    })
+    child.once("close", () => Deferred.unsafeDone(died, Effect.succeed(said.trimEnd().split("\n").at(-1) ?? "")))
     const address = yield* ready(child)
     const tape = yield* Client.makeGrpc({ url: `tape://${address}`, retry: Schedule.stop })
-    return { address, tape, kill: kill(child) }
+    return { address, tape, kill: kill(child), died: Deferred.await(died) }
   })
