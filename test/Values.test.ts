@@ -1,7 +1,8 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Effect, Fiber, Layer, Logger, Option, Queue, Schedule, Schema, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Logger, Option, Queue, Schedule, Schema, Stream } from "effect"
 import { Client, Errors, TapeClient, Values } from "effect-tape"
 import { Engine } from "effect-tape/engine"
+import { expectTypeOf } from "vitest"
 import { startable } from "./client/servers.js"
 import { tapeWith } from "./Sinks.fixtures.js"
 import { transports } from "./support/Harness.js"
@@ -206,6 +207,32 @@ for (const [name, transport] of Object.entries(transports)) {
 const local = Layer.provide(Client.layerHandlers(Engine.Engine), memory)
 
 describe("Values", () => {
+  it("are typed by their schema, and need what it needs", () => {
+    class Key extends Context.Tag("Key")<Key, string>() {}
+    const Sealed = Schema.transformOrFail(Schema.String, Schema.Number, {
+      decode: (text) => Effect.as(Key, text.length),
+      encode: (length) => Effect.map(Key, (key) => key.repeat(length))
+    })
+    const [Rates, Secrets, Anything] = [
+      Values.make("types", { value: Schema.NumberFromString }),
+      Values.make("types", { value: Sealed }),
+      Values.make("types")
+    ]
+    // @ts-expect-error: it is a number here, whatever it is in the tape
+    void Rates.set("fx", "1")
+    // @ts-expect-error: the contract has no such deletion
+    void Rates.remove("fx", { ifVersion: 1 })
+    expectTypeOf(Rates.get("fx")).toEqualTypeOf<
+      Effect.Effect<Option.Option<Values.Versioned<number>>, Values.ValueError, TapeClient>
+    >()
+    expectTypeOf(Secrets.watch("x")).toEqualTypeOf<
+      Stream.Stream<Values.WatchedChange<number>, Values.ValueError, TapeClient | Key>
+    >()
+    expectTypeOf(Anything.updateEffect("x", () => Effect.fail("why" as const))).toEqualTypeOf<
+      Effect.Effect<Values.Versioned<unknown>, Values.ValueError | "why", TapeClient>
+    >()
+  })
+
   it.live("an update gives up when its schedule does, and does not try again what its own effect failed with", () =>
     Effect.gen(function* () {
       const Rates = Values.make("update", { value: Schema.Number })
@@ -220,10 +247,11 @@ describe("Values", () => {
 
       const other = new Errors.Conflict({ rpc: "WriteValue", detail: "of another value", ids: {} })
       let calls = 0
-      const failing = Rates.updateEffect("fx", () => {
+      const refused = Effect.suspend(() => {
         calls++
         return Effect.fail(other)
       })
+      const failing = Rates.updateEffect("fx", () => refused)
       assert.strictEqual(yield* Effect.flip(failing), other)
       assert.strictEqual(calls, 1)
       assert.strictEqual(Option.getOrThrow(yield* Rates.get("fx")).version, 4)
