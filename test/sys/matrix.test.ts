@@ -59,7 +59,7 @@ const lives = (at: At) =>
             treasury.work.pipe(Effect.provideService(TapeClient, tape), Effect.provide(quiet))
           )
           const doing = `what follows ${died?.rpc ?? "the start"}`
-          yield* within(doing, Effect.raceFirst(Deferred.await(struck), Fiber.await(work)), "20 seconds")
+          yield* within(doing, Effect.raceFirst(Deferred.await(struck), Fiber.await(work)), "60 seconds")
           const wires = yield* treasury.bank.ledger
           assert.isAtMost(wires.length, 1, `wires, ${doing}`)
           if (!(yield* Deferred.isDone(struck))) {
@@ -152,7 +152,7 @@ describe("a tape that is killed", () => {
   it.live(
     `CHA-07 · before and after each of the ${writing.length} calls that write: one wire, one batch, nothing is stuck`,
     () => Effect.scoped(Effect.forEach(["before", "after"] as const, lives, { concurrency: 2, discard: true })),
-    { timeout: 120_000 }
+    { timeout: 240_000 }
   )
 })
 
