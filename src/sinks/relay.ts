@@ -1,6 +1,7 @@
 import * as Chunk from "effect/Chunk"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -195,10 +196,15 @@ const run = <R>(
       )
       // Not a race: when one ends, the other is waited for, with what it has in flight.
       yield* Effect.all([publishing, storing], { concurrency: 2, discard: true }).pipe(
-        Effect.ensuring(
+        Effect.onExit((exit) =>
           Effect.suspend(() => {
             position = delivery.position()
-            return delivery.isDirty() ? Effect.ignoreLogged(within(delivery.save, settings.grace)) : Effect.void
+            if (!delivery.isDirty()) return Effect.void
+            // Who goes on standing by leaves the cursor to the other; who stops leaves behind what it has published.
+            const last = Exit.isInterrupted(exit)
+              ? Effect.catchIf(delivery.save, Trouble.isTaken, () => pushed(opened.reopen, position))
+              : delivery.save
+            return Effect.ignoreLogged(within(last, settings.grace))
           })
         )
       )
@@ -217,3 +223,9 @@ const run = <R>(
       Effect.forever
     )
   })
+
+/** Everything up to here was published, by this relay or by the one that moved the cursor: the furthest counts. */
+const pushed = <R>(reopen: Effect.Effect<Cursor, unknown, R>, position: bigint): Effect.Effect<void, unknown, R> =>
+  Effect.flatMap(reopen, (cursor) =>
+    Option.getOrElse(cursor.position, () => 0n) < position ? cursor.save(position) : Effect.void
+  )
