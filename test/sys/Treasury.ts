@@ -113,6 +113,9 @@ const tidy = (runId: string) =>
     const tape = yield* TapeClient
     const named = (call: string) => once(`${runId}/${call}`)
 
+    // A fast life is over before its lease has to be renewed.
+    yield* Effect.ignore(tape.resumeRun({ runId, leaseOwner: "A", leaseTtlMs: 1n }))
+
     const session = { appName: "treasury", userId: "u", sessionId: runId }
     yield* tape.createSession(session, named("create"))
     yield* tape.appendEvent({ ...session, event: { author: "agent", contentJson: '"done"' } }, named("append"))
