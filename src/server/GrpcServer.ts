@@ -124,7 +124,7 @@ const serve = <S extends DescService>(
       },
       yield* Effect.runtime()
     )
-    yield* Listen.clearStaleSocket(target)
+    yield* Listen.makeWay(listen, target)
     const server = yield* Effect.acquireRelease(
       Effect.sync(() => {
         const server = new Grpc.Server({

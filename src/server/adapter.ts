@@ -15,7 +15,7 @@ import * as Stream from "effect/Stream"
 import { oversizeSentence } from "../client/shape.js"
 import { type Call, type Handlers, Refusal, refusalOf } from "../Handlers.js"
 
-export interface AdapterOptions {
+interface AdapterOptions {
   readonly maxMessageBytes: number
   readonly maxStreamsPerConnection: number
   readonly responseMetadata: { readonly [key: string]: string }

@@ -3,11 +3,12 @@
  */
 import * as Fs from "node:fs"
 import * as Net from "node:net"
+import * as Path from "node:path"
 import type * as Grpc from "@grpc/grpc-js"
 import * as Effect from "effect/Effect"
 import { ListenError } from "./ListenError.js"
 
-export interface Target {
+interface Target {
   readonly target: string
   /** `undefined` for a unix socket. */
   readonly host: string | undefined
@@ -18,8 +19,9 @@ export const parse = (listen: string): Effect.Effect<Target, ListenError> => {
     Effect.fail(new ListenError({ reason: "InvalidAddress", listen: JSON.stringify(listen), detail }))
   if (listen.startsWith("unix:")) {
     const path = listen.slice("unix:".length).replace(/^\/\/(?=\/)/, "")
-    return path === "" || path.startsWith("//") || path.endsWith("/")
-      ? wrong("it names no socket file")
+    if (path === "" || path.startsWith("//") || path.endsWith("/")) return wrong("it names no socket file")
+    return Buffer.byteLength(path) > maxPathBytes
+      ? wrong(`the path of a socket takes at most ${maxPathBytes} bytes`)
       : Effect.succeed({ target: `unix:${path}`, host: undefined })
   }
   const parts = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/.exec(listen)
@@ -47,22 +49,26 @@ export const bind = (
     }
   })
 
-/** Removes the socket file that a killed server left behind: one that nobody answers at. */
-export const clearStaleSocket = ({ host, target }: Target): Effect.Effect<void> => {
+/**
+ * Makes way for a socket: removes the one that a killed server left behind, at which nobody answers. What is no socket
+ * is somebody's file, and stays.
+ */
+export const makeWay = (listen: string, { host, target }: Target): Effect.Effect<void, ListenError> => {
   if (host !== undefined) return Effect.void
   const path = target.slice("unix:".length)
-  return Effect.async<boolean>((resume) => {
-    const socket = Net.connect(path)
-    socket.on("connect", () => {
-      socket.destroy()
-      resume(Effect.succeed(false))
+  const wrong = (detail: string) => Effect.fail(new ListenError({ reason: "InvalidAddress", listen, detail }))
+  return Effect.try(() => ({ file: statusOf(path), folder: statusOf(Path.dirname(path)) })).pipe(
+    // what cannot even be looked at is reported by the attempt to bind
+    Effect.orElseSucceed(() => undefined),
+    Effect.flatMap((found) => {
+      if (found === undefined) return Effect.void
+      // the system says "permission denied" of a folder that is not there
+      if (found.folder?.isDirectory() !== true) return wrong(`there is no folder ${Path.dirname(path)}`)
+      if (found.file === undefined) return Effect.void
+      if (!found.file.isSocket()) return wrong("there is a file that is no socket")
+      const remove = Effect.ignore(Effect.try(() => Fs.rmSync(path, { force: true })))
+      return Effect.flatMap(isDead(path), (dead) => (dead ? remove : Effect.void))
     })
-    socket.on("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(error.code === "ECONNREFUSED")))
-    return Effect.sync(() => socket.destroy())
-  }).pipe(
-    Effect.flatMap((stale) => (stale ? Effect.sync(() => Fs.rmSync(path, { force: true })) : Effect.void)),
-    // what cannot be removed is reported by the attempt to bind
-    Effect.catchAllDefect(() => Effect.void)
   )
 }
 
@@ -79,3 +85,21 @@ export const refused = (listen: string, text: string): ListenError => {
   }
   return new ListenError({ reason: "Unavailable", listen, detail: text })
 }
+
+// ---- internal ----
+
+// the longest that Linux keeps whole: the rest of a longer one is cut off without a word
+const maxPathBytes = 107
+
+const statusOf = (path: string): Fs.Stats | undefined => Fs.statSync(path, { throwIfNoEntry: false })
+
+const isDead = (path: string): Effect.Effect<boolean> =>
+  Effect.async((resume) => {
+    const socket = Net.connect(path)
+    socket.on("connect", () => {
+      socket.destroy()
+      resume(Effect.succeed(false))
+    })
+    socket.on("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(error.code === "ECONNREFUSED")))
+    return Effect.sync(() => socket.destroy())
+  })

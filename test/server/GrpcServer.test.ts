@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { create } from "@bufbuild/protobuf"
 import { assert, describe, it } from "@effect/vitest"
 import * as Grpc from "@grpc/grpc-js"
@@ -7,6 +9,7 @@ import { EventEntrySchema, RunStateSchema, type Tape } from "../../src/gen/tape/
 import type { Handlers } from "../../src/Handlers.js"
 import { GrpcServer, ListenError } from "../../src/server/index.js"
 import { fakeTape } from "../client/fake.js"
+import { temporaryDirectory } from "../support/Harness.js"
 
 const serve = (handlers: Partial<Handlers<typeof Tape>>, options?: Partial<GrpcServer.GrpcServerOptions>) =>
   GrpcServer.make({ listen: "127.0.0.1:0", handlers: Effect.succeed(fakeTape(handlers)), ...options })
@@ -33,6 +36,9 @@ const raw = (client: Grpc.Client, path: string, bytes: Buffer) =>
     )
   })
 
+// grpc-js writes to stderr by itself what is also reported as an error
+Grpc.setLogVerbosity(Grpc.logVerbosity.NONE)
+
 describe("GrpcServer", () => {
   it.scopedLive("says where it listens, and refuses addresses it cannot have with one sentence", () =>
     Effect.gen(function* () {
@@ -53,6 +59,25 @@ describe("GrpcServer", () => {
         assert.instanceOf(error, ListenError)
         assert.deepStrictEqual([error.reason, error.message], [reason, says])
       }
+    })
+  )
+
+  it.scopedLive("touches no file that is not a socket, and wants a folder and a name that the system takes", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryDirectory
+      const notes = join(folder, "notes.txt")
+      writeFileSync(notes, "precious")
+      const cases: ReadonlyArray<readonly [path: string, reason: ListenError["reason"], says: string]> = [
+        [notes, "InvalidAddress", "there is a file that is no socket"],
+        [folder, "InvalidAddress", "there is a file that is no socket"],
+        [`${folder}/no/tape.sock`, "InvalidAddress", `there is no folder ${folder}/no`],
+        [`${folder}/${"x".repeat(108)}`, "InvalidAddress", "the path of a socket takes at most 107 bytes"]
+      ]
+      for (const [path, reason, says] of cases) {
+        const error = yield* Effect.flip(serve({}, { listen: `unix:${path}` }))
+        assert.include(error, { reason, detail: says })
+      }
+      assert.strictEqual(readFileSync(notes, "utf8"), "precious")
     })
   )
 
