@@ -7,7 +7,7 @@ import { Effect } from "effect"
 import { temporaryDirectory } from "../support/Harness.js"
 import { serve } from "../sys/TapeProcess.js"
 
-const main = fileURLToPath(new URL("../../.build/test/fixtures/conformance.js", import.meta.url))
+const main = fileURLToPath(new URL("../../.build/conformance.cjs", import.meta.url))
 
 interface Ended {
   readonly code: number | null

@@ -1,10 +1,19 @@
 /** A program of test/fixtures in a process of its own, and its sudden death. */
 import { type ChildProcessByStdio, spawn } from "node:child_process"
+import { join } from "node:path"
 import type { Readable } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { Data, Effect } from "effect"
 
 export type Child = ChildProcessByStdio<null, Readable, Readable>
+
+const build = fileURLToPath(new URL("../../.build", import.meta.url))
+
+/** What Node is to run for a program of test/fixtures in one file, as test/setup/compile.ts makes it. */
+export const bundled = (program: "dispatcher" | "serve" | "worker"): ReadonlyArray<string> => [
+  join(build, "start.cjs"),
+  join(build, `${program}.cjs`)
+]
 
 const gone = (child: Child): boolean => child.exitCode !== null || child.signalCode !== null
 
@@ -27,10 +36,9 @@ export class Died extends Data.TaggedError("Died")<{ readonly program: string; r
 export const start = (program: "dispatcher" | "worker", args: ReadonlyArray<string>, onLine: (line: string) => void) =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync((): Child => {
-        const file = fileURLToPath(new URL(`../../.build/${program}.cjs`, import.meta.url))
-        return spawn(process.execPath, [file, ...args], { stdio: ["ignore", "pipe", "pipe"] })
-      }),
+      Effect.sync(
+        (): Child => spawn(process.execPath, [...bundled(program), ...args], { stdio: ["ignore", "pipe", "pipe"] })
+      ),
       kill
     ),
     (child) => {

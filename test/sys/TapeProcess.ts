@@ -3,10 +3,9 @@ import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Data, Deferred, Effect, Schedule } from "effect"
 import { Client } from "effect-tape"
-import { type Child, kill } from "./Program.js"
+import { bundled, type Child, kill } from "./Program.js"
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
-const lean = fileURLToPath(new URL("../../.build/serve.cjs", import.meta.url))
 
 /** The server did not come up. */
 export class NotServing extends Data.TaggedError("NotServing")<{ readonly output: string }> {
@@ -35,7 +34,7 @@ export type Program = "tape serve" | "lean"
 
 const commandOf = (program: Program, file: string): ReadonlyArray<string> =>
   program === "lean"
-    ? [lean, `sqlite:${file}`]
+    ? [...bundled("serve"), `sqlite:${file}`]
     : [main, "serve", "--listen", "127.0.0.1:0", "--store", `sqlite:${file}`]
 
 /**

@@ -8,7 +8,7 @@ import { temporaryDirectory } from "../support/Harness.js"
 import { type Program, serve } from "./TapeProcess.js"
 
 /** One life of the server: the steps, then SIGKILL right after the last one is acknowledged. */
-const life = <A, E>(file: string, steps: (w: World) => Effect.Effect<A, E>, program: Program = "tape serve") =>
+const life = <A, E>(file: string, steps: (w: World) => Effect.Effect<A, E>, program: Program = "lean") =>
   Effect.scoped(
     Effect.gen(function* () {
       const { kill, tape } = yield* serve(file, program)
@@ -93,7 +93,7 @@ describe("a server that is killed", () => {
     () =>
       Effect.gen(function* () {
         const file = join(yield* temporaryDirectory, "tape.db")
-        const runId = yield* life(file, (w) => w.run("a", { sessionId: R }))
+        const runId = yield* life(file, (w) => w.run("a", { sessionId: R }), "tape serve")
         const acknowledged: Array<unknown> = []
         for (const [nth, [name, call]] of calls.entries()) {
           const steps = (w: World) =>
@@ -104,7 +104,7 @@ describe("a server that is killed", () => {
               }
               return yield* call(w.tape, runId)
             })
-          const answer = yield* life(file, steps, "lean")
+          const answer = yield* life(file, steps)
           acknowledged.push(name === "BeginEffect" ? keyOf(answer) : answer)
         }
         yield* life(file, (w) => w.tape.awaitSignal({ runId, gateName: "cfo" }))
