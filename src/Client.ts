@@ -74,7 +74,10 @@ export interface GrpcOptions extends ClientOptions {
   readonly tokenTtl?: Duration.DurationInput | undefined
   /** What TLS trusts and shows. Defaults to the system's roots and no client certificate. */
   readonly tls?: TlsOptions | undefined
-  /** How long a connection with open calls may be silent before it is probed. Defaults to 1 minute. */
+  /**
+   * How long a connection with open calls may be silent before it is probed. It is given up, and its calls fail with
+   * `Unavailable`, when the probe is not answered within the same time, 20 seconds at most. Defaults to 1 minute.
+   */
   readonly keepalive?: Duration.DurationInput | undefined
 }
 

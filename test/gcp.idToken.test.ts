@@ -84,8 +84,8 @@ describe("IdToken.google", () => {
       })
       const bearer = yield* Token.make(IdToken.google({ audience, google }), "5 minutes")
       const expected = "a token could not be minted: google-auth-library cannot be used: no identity here"
-      assert.strictEqual(yield* Effect.flip(bearer.header), expected)
-      assert.strictEqual(yield* Effect.flip(bearer.header), expected)
+      assert.strictEqual((yield* Effect.flip(bearer.header)).detail, expected)
+      assert.strictEqual((yield* Effect.flip(bearer.header)).detail, expected)
       assert.strictEqual(asked, 2)
     }).pipe(Effect.scoped)
   )

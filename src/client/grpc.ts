@@ -17,11 +17,11 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { GrpcOptions } from "../Client.js"
 import * as Errors from "../Errors.js"
-import { read } from "./grpcStream.js"
+import { type Cancellable, read } from "./grpcStream.js"
 import { requestIdKey, requestIdVersion } from "./repeat.js"
 import { oversizeSentence } from "./shape.js"
 import * as Token from "./token.js"
-import { failure, type Outgoing, type Transport, tooLateSentence } from "./transport.js"
+import { clientClosed, failure, type Outgoing, type Transport, tooLateSentence } from "./transport.js"
 import { InvalidUrl, parseUrl, withoutPassword } from "./url.js"
 
 export const make = (
@@ -31,10 +31,11 @@ export const make = (
   Effect.gen(function* () {
     let honoured = false
     let closed = false
-    const { client, open } = yield* Effect.acquireRelease(connect(options, maxMessageBytes), ({ client, open }) =>
+    const underWay = new Set<Cancellable>()
+    const client = yield* Effect.acquireRelease(connect(options, maxMessageBytes), (client) =>
       Effect.sync(() => {
         closed = true
-        for (const call of open) call.cancel()
+        for (const stream of underWay) stream.cancel()
         client.close()
       })
     )
@@ -72,26 +73,21 @@ export const make = (
       authorization: string | undefined
     ) =>
       read(
-        () => {
-          const reading = client.makeServerStreamRequest(
+        () =>
+          client.makeServerStreamRequest(
             pathOf(method),
             asIs,
             decoder(method),
             encode(method, request, maxMessageBytes),
             metadataOf(call, authorization),
             deadlineOf(call)
-          )
-          open.add(reading)
-          reading.on("close", () => open.delete(reading))
-          return reading
-        },
-        (error) => failureOf(method, request, call, error, true)
+          ),
+        (error) => failureOf(method, request, call, error, true),
+        underWay
       )
 
     const authorized = (method: DescMethod, request: Message, bearer: Token.Bearer) =>
-      Effect.mapError(bearer.header, (detail) =>
-        failure(method, request, { code: Errors.Status.Unauthenticated, detail })
-      )
+      Effect.mapError(bearer.header, (reason) => failure(method, request, reason))
     const refused = (bearer: Token.Bearer) => (error: Errors.TapeError) =>
       error._tag === "Unauthenticated" ? bearer.refused : Effect.void
 
@@ -121,12 +117,7 @@ export const make = (
 
 // ---- internal ----
 
-interface Connection {
-  readonly client: Grpc.Client
-  readonly open: Set<{ readonly cancel: () => void }>
-}
-
-const connect = (options: GrpcOptions, maxMessageBytes: number): Effect.Effect<Connection, InvalidUrl> =>
+const connect = (options: GrpcOptions, maxMessageBytes: number): Effect.Effect<Grpc.Client, InvalidUrl> =>
   Effect.gen(function* () {
     const { tls } = options
     const url = yield* parseUrl(options.url)
@@ -150,11 +141,12 @@ const connect = (options: GrpcOptions, maxMessageBytes: number): Effect.Effect<C
           : Grpc.credentials.createInsecure(),
       catch: (cause) => wrong("Tls", `the certificates cannot be used: ${String(cause)}`)
     })
-    const client = new Grpc.Client(url.target, credentials, {
+    const silence = Duration.toMillis(options.keepalive ?? "1 minute")
+    return new Grpc.Client(url.target, credentials, {
       "grpc.max_send_message_length": maxMessageBytes,
       "grpc.max_receive_message_length": maxMessageBytes,
-      "grpc.keepalive_time_ms": Duration.toMillis(options.keepalive ?? "1 minute"),
-      "grpc.keepalive_timeout_ms": 20_000,
+      "grpc.keepalive_time_ms": silence,
+      "grpc.keepalive_timeout_ms": Math.min(silence, 20_000),
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 500,
       // one connection per client, closed with it: grpc-js would share it among all of the process
@@ -165,7 +157,6 @@ const connect = (options: GrpcOptions, maxMessageBytes: number): Effect.Effect<C
       // a proxy for the way to one's own machine or network would be a surprise
       "grpc.enable_http_proxy": url.tls ? 1 : 0
     })
-    return { client, open: new Set() }
   })
 
 const pem = (text: string | Uint8Array | undefined): Buffer | null => (text === undefined ? null : Buffer.from(text))
@@ -211,11 +202,7 @@ const failureOf = (
   }
   if (!isStatus(error)) {
     // the only thing that grpc-js throws by itself: the channel is closed
-    return failure(method, request, {
-      code: Errors.Status.Unavailable,
-      detail: "the client is closed",
-      maybeApplied: false
-    })
+    return failure(method, request, clientClosed)
   }
   const { code, details: detail } = error
   switch (code) {

@@ -10,23 +10,40 @@ import { soon } from "./timer.js"
 
 /**
  * Reads a call that `open` starts. At most about {@link pauseAt} messages wait to be taken, beside what is in the HTTP/2
- * window (64 kB); then the call is paused, and with it the server. The call is cancelled with the stream's scope.
+ * window (64 kB); then the call is paused, and with it the server. The call is cancelled with the stream's scope; until
+ * then it is in `underWay`, for whoever has to cancel it before.
  */
-export const read = <A, E>(open: () => ClientReadableStream<A>, failed: (error: unknown) => E): Stream.Stream<A, E> =>
+export const read = <A, E>(
+  open: () => ClientReadableStream<A>,
+  failed: (error: unknown) => E,
+  underWay: Set<Cancellable>
+): Stream.Stream<A, E> =>
   Stream.fromPull(
     Effect.map(
       Effect.acquireRelease(
-        Effect.sync(() => start(open, failed)),
-        ({ cancel }) => Effect.sync(cancel)
+        Effect.sync(() => {
+          const reading = start(open, failed)
+          underWay.add(reading)
+          return reading
+        }),
+        (reading) =>
+          Effect.sync(() => {
+            underWay.delete(reading)
+            reading.cancel()
+          })
       ),
       ({ pull }) => pull
     )
   )
 
-/** How many messages may wait before the call is paused. */
-export const pauseAt = 64
+export interface Cancellable {
+  readonly cancel: () => void
+}
 
 // ---- internal ----
+
+// how many messages may wait before the call is paused
+const pauseAt = 64
 
 const start = <A, E>(open: () => ClientReadableStream<A>, failed: (error: unknown) => E) => {
   type Pulled = Effect.Effect<Chunk.Chunk<A>, Option.Option<E>>

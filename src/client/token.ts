@@ -1,12 +1,17 @@
 /**
  * Bearer tokens: given once, or minted when needed.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import { Status } from "../Errors.js"
+import { clientClosed, type Reason } from "./transport.js"
 
 /** A token that says itself how long it is good for. */
 export interface Minted {
@@ -19,8 +24,8 @@ export interface Minted {
 export type Token = Redacted.Redacted | Effect.Effect<Redacted.Redacted | Minted, { readonly message: string }>
 
 export interface Bearer {
-  /** The value of the `authorization` header, or the sentence that says why there is none. */
-  readonly header: Effect.Effect<string, string>
+  /** The value of the `authorization` header, or why a call cannot have one. */
+  readonly header: Effect.Effect<string, Reason>
   /** The tape did not accept the token: mint another for the next call. */
   readonly refused: Effect.Effect<void>
 }
@@ -31,7 +36,7 @@ export interface Bearer {
  */
 export const make = (token: Token, keep: Duration.DurationInput): Effect.Effect<Bearer, never, Scope.Scope> => {
   if (Redacted.isRedacted(token)) {
-    return Effect.succeed({ header: Effect.succeed(`Bearer ${Redacted.value(token)}`), refused: Effect.void })
+    return Effect.succeed({ header: headerOf(token), refused: Effect.void })
   }
   return Effect.scopeWith((scope) => {
     const keepMs = Duration.toMillis(keep)
@@ -42,7 +47,10 @@ export const make = (token: Token, keep: Duration.DurationInput): Effect.Effect<
         Effect.map(
           (minted): Minted => (Redacted.isRedacted(minted) ? { token: minted, renewAt: now + keepMs } : minted)
         ),
-        Effect.catchAllDefect(() => Effect.fail("a token could not be minted"))
+        Effect.catchAllCause((cause) =>
+          Effect.fail(Option.getOrElse(Cause.failureOption(cause), () => "a token could not be minted"))
+        ),
+        Effect.mapError((detail): Reason => ({ code: Status.Unauthenticated, detail }))
       )
     )
     return Effect.map(
@@ -50,7 +58,7 @@ export const make = (token: Token, keep: Duration.DurationInput): Effect.Effect<
       ([minting, forget]) => {
         let latest: Minted | undefined
         let replaced: Minted | undefined
-        const current = Effect.flatMap(minting, Fiber.join).pipe(
+        const current = Effect.flatMap(minting, joined).pipe(
           Effect.tapBoth({
             onFailure: () => forget,
             onSuccess: (minted) =>
@@ -65,7 +73,7 @@ export const make = (token: Token, keep: Duration.DurationInput): Effect.Effect<
             // Once for all that find it so.
             replaced = latest
             return Effect.zipRight(forget, current)
-          }).pipe(Effect.map(({ token }) => `Bearer ${Redacted.value(token)}`)),
+          }).pipe(Effect.flatMap(({ token }) => headerOf(token))),
           refused: forget
         }
       }
@@ -76,3 +84,17 @@ export const make = (token: Token, keep: Duration.DurationInput): Effect.Effect<
 // ---- internal ----
 
 const mintTimeout = Duration.seconds(15)
+
+/** What the fiber mints. One that was interrupted went away with the client, not with the call that waits for it. */
+const joined = (minting: Fiber.Fiber<Minted, Reason>): Effect.Effect<Minted, Reason> =>
+  Effect.flatMap(Fiber.await(minting), (exit) => (Exit.isInterrupted(exit) ? Effect.fail(clientClosed) : exit))
+
+const headerOf = (token: Redacted.Redacted): Effect.Effect<string, Reason> => {
+  const text = Redacted.value(token)
+  return /^[ -~]+$/.test(text)
+    ? Effect.succeed(`Bearer ${text}`)
+    : Effect.fail({
+        code: Status.Unauthenticated,
+        detail: "the token cannot be sent: it must be printable ASCII text"
+      })
+}

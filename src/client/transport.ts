@@ -39,12 +39,21 @@ export interface Transport {
   readonly isClosed: () => boolean
 }
 
+/** Why a call failed, whichever it was. */
+export interface Reason {
+  readonly code: number
+  readonly detail: string
+  readonly maybeApplied?: boolean | undefined
+}
+
+export const clientClosed: Reason = {
+  code: Errors.Status.Unavailable,
+  detail: "the client is closed",
+  maybeApplied: false
+}
+
 /** The typed error of a failed call, with the ids its request names. */
-export const failure = (
-  method: DescMethod,
-  request: Message,
-  status: { readonly code: number; readonly detail: string; readonly maybeApplied?: boolean | undefined }
-): Errors.TapeError =>
+export const failure = (method: DescMethod, request: Message, status: Reason): Errors.TapeError =>
   Errors.fromStatus({
     rpc: method.name,
     ids: shapeOf(method.input).ids(request),

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf"
 import { assert, describe, it } from "@effect/vitest"
+import * as Grpc from "@grpc/grpc-js"
 import { Deferred, Duration, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope, Stream } from "effect"
 import * as Client from "../../src/Client.js"
 import type { TapeError } from "../../src/Errors.js"
@@ -16,7 +17,7 @@ import { Refusal } from "../../src/Handlers.js"
 import { GrpcServer } from "../../src/server/index.js"
 import { behaviour } from "./behaviour.js"
 import { fakeTape } from "./fake.js"
-import { journal, selfSigned, startable } from "./servers.js"
+import { journal, selfSigned, startable, swallowing } from "./servers.js"
 
 behaviour("gRPC", (handlers, options) =>
   Effect.gen(function* () {
@@ -171,6 +172,70 @@ describe("the gRPC client", () => {
     })
   )
 
+  it.scopedLive("a connection that has gone silent is given up: what was under way on it is Unavailable", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      const server = yield* GrpcServer.make({
+        listen: "127.0.0.1:0",
+        handlers: Effect.succeed(
+          fakeTape({
+            chargeBudget: () => Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never),
+            subscribeEvents: () => Stream.concat(Stream.make(create(EventEntrySchema)), Stream.never)
+          })
+        )
+      })
+      const proxy = yield* swallowing(server.address)
+      const tape = yield* Client.makeGrpc({ url: proxy.url, keepalive: "250 millis", retry: Schedule.stop })
+      const open = yield* Deferred.make<void>()
+      const stream = yield* Effect.fork(
+        Effect.flip(Stream.runForEach(tape.subscribeEvents({}), () => Deferred.succeed(open, undefined)))
+      )
+      const call = yield* Effect.fork(Effect.flip(tape.chargeBudget({ runId: "r" })))
+      yield* Effect.zipRight(Deferred.await(open), Deferred.await(begun))
+      yield* proxy.swallow
+      for (const error of yield* Effect.timeout(Fiber.join(Fiber.zip(call, stream)), "5 seconds")) {
+        assert.include(error, { _tag: "Unavailable", maybeApplied: true })
+      }
+    })
+  )
+
+  it.scopedLive("lets go of streams whose reader has left", () =>
+    Effect.gen(function* () {
+      const cancelled: Array<Grpc.ClientReadableStream<unknown>> = []
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          const { makeServerStreamRequest } = Grpc.Client.prototype
+          Grpc.Client.prototype.makeServerStreamRequest = function (
+            this: Grpc.Client,
+            ...args: [never, never, never, never]
+          ) {
+            const made = makeServerStreamRequest.apply(this, args)
+            const cancel = made.cancel.bind(made)
+            made.cancel = () => {
+              cancelled.push(made)
+              cancel()
+            }
+            return made
+          } as typeof makeServerStreamRequest
+          return makeServerStreamRequest
+        }),
+        (original) =>
+          Effect.sync(() => {
+            Grpc.Client.prototype.makeServerStreamRequest = original
+          })
+      )
+      const entries = Stream.map(Stream.range(1, 5_000), (seq) => create(EventEntrySchema, { seq: BigInt(seq) }))
+      const handlers = Effect.succeed(fakeTape({ subscribeEvents: () => Stream.concat(entries, Stream.never) }))
+      const server = yield* GrpcServer.make({ listen: "127.0.0.1:0", handlers })
+      const scope = yield* Scope.make()
+      const tape = yield* Scope.extend(Client.makeGrpc({ url: server.url }), scope)
+      yield* Stream.runForEach(Stream.take(tape.subscribeEvents({}), 10), () => Effect.sleep("20 millis"))
+      assert.strictEqual(cancelled.length, 1)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(cancelled.length, 1)
+    })
+  )
+
   it.scopedLive("resumes its tails when the server was killed: nothing lost, nothing twice", () =>
     Effect.gen(function* () {
       const { append, handlers } = journal()
@@ -299,6 +364,35 @@ describe("the gRPC client with TLS", () => {
       }
       const stream = yield* Effect.flip(Stream.runDrain(tape.subscribeEvents({})))
       assert.strictEqual(stream._tag, "Unauthenticated")
+    })
+  )
+
+  it.scopedLive("fails with Unauthenticated where a token cannot travel, and does not show it", () =>
+    Effect.gen(function* () {
+      for (const text of ["secret\n", "s\u00e9cret", ""]) {
+        for (const token of [Redacted.make(text), Effect.succeed(Redacted.make(text))]) {
+          const tape = yield* Client.makeGrpc({ url: "tapes://localhost:1", token, retry: Schedule.stop })
+          const error = yield* Effect.flip(tape.getRun({}))
+          assert.strictEqual(error._tag, "Unauthenticated")
+          assert.strictEqual(error.message, "GetRun: the token cannot be sent: it must be printable ASCII text")
+        }
+      }
+    })
+  )
+
+  it.scopedLive("fails with Unavailable where it is closed before a token was minted", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const minting = yield* Deferred.make<void>()
+      const token = Effect.zipRight(Deferred.succeed(minting, undefined), Effect.never)
+      const tape = yield* Scope.extend(Client.makeGrpc({ url: "tapes://localhost:1", token }), scope)
+      const waiting = yield* Effect.fork(Effect.flip(tape.endRun({ runId: "r" })))
+      yield* Deferred.await(minting)
+      yield* Scope.close(scope, Exit.void)
+      const closed = { _tag: "Unavailable", maybeApplied: false, detail: "the client is closed" } as const
+      assert.include(yield* Fiber.join(waiting), closed)
+      assert.include(yield* Effect.flip(tape.endRun({ runId: "r" })), closed)
+      assert.include(yield* Effect.flip(Stream.runDrain(tape.subscribeEvents({}))), closed)
     })
   )
 

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
+import { connect, createServer, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { create } from "@bufbuild/protobuf"
@@ -33,6 +33,31 @@ export const startable = (handlers: Handlers<typeof Tape>) =>
     })
     yield* Effect.addFinalizer(() => kill)
     return { url: `tape://${listen}`, start, kill }
+  })
+
+/** A way to `address` that can be made to swallow all that is sent, in either direction, without closing. */
+export const swallowing = (address: string) =>
+  Effect.gen(function* () {
+    const sockets: Array<Socket> = []
+    const server = createServer((near) => {
+      const far = connect(Number(address.split(":")[1]), "127.0.0.1")
+      sockets.push(near.pipe(far), far.pipe(near))
+    })
+    yield* Effect.acquireRelease(
+      Effect.async<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+      () =>
+        Effect.sync(() => {
+          server.close()
+          for (const socket of sockets) socket.destroy()
+        })
+    )
+    const at = server.address()
+    return {
+      url: `tape://127.0.0.1:${typeof at === "object" ? at?.port : at}`,
+      swallow: Effect.sync(() => {
+        for (const socket of sockets) socket.unpipe().resume()
+      })
+    }
   })
 
 /** A journal that tails: entries 1, 2, 3 … with seq = global_seq. */
