@@ -53,18 +53,18 @@ export const send = (
   )
 }
 
+// ---- internal ----
+
 /**
  * Whether repeating the call is harmless by its nature. The calls of the table are not, for the requests its functions
  * say: they count, claim, or make something new each time.
  */
-export const isIdempotent = (method: DescMethodUnary, request: Message): boolean => {
+const isIdempotent = (method: DescMethodUnary, request: Message): boolean => {
   if (!Object.hasOwn(repeats, method.localName)) return true
   // the table's type binds each function to the request of its method
   const repeat = repeats[method.localName as keyof typeof repeats] as (request: Message) => boolean
   return !repeat(request)
 }
-
-// ---- internal ----
 
 type Repeats<S extends DescService> = {
   readonly [K in keyof S["method"]]?: S["method"][K] extends DescMethodUnary<infer I>
@@ -100,7 +100,7 @@ const repeats = {
   writeValue: always
 } satisfies Repeats<typeof Tape>
 
-// a deadline is real time, whatever the fiber's clock says
+// a call's time is real, its rests included, whatever the fiber's clock says
 const live = Clock.make()
 
 const again = (
@@ -117,6 +117,7 @@ const again = (
       driver.next(last).pipe(
         Effect.isSuccess, // a failure says that the policy has no further attempt
         Effect.timeoutOption(left()),
+        Effect.withClock(live),
         Effect.flatMap((go) =>
           Option.contains(go, true) && left() > 0
             ? Effect.catchTag(attempt(left()), "Unavailable", (error) => {

@@ -330,6 +330,17 @@ export const behaviour = (carrier: string, serve: Serve): void => {
       })
     )
 
+    it.scoped("rests between two attempts in real time, whatever clock a test has set", () =>
+      Effect.gen(function* () {
+        let attempts = 0
+        const getRun = () =>
+          ++attempts < 3 ? Effect.fail(Refusal.unavailable("not now")) : Effect.succeed(create(RunStateSchema))
+        const tape = yield* serve({ getRun }, { retry: Schedule.spaced("5 millis") })
+        yield* tape.getRun({})
+        assert.strictEqual(attempts, 3)
+      })
+    )
+
     it.scopedLive("stops sending again when the call's time is over", () =>
       Effect.gen(function* () {
         const tape = yield* serve(
