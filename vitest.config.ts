@@ -19,7 +19,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     setupFiles: ["test/setup/methods.ts"],
-    globalSetup: ["test/setup/compile.ts"],
+    globalSetup: ["test/setup/compile.ts", "test/setup/postgres.ts"],
     // Processes, not threads: native modules, signals and exit codes are those of a real program.
     pool: "forks",
     poolOptions: { forks: { minForks: 1, maxForks: 2, isolate: false } },

