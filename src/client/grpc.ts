@@ -17,12 +17,13 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { GrpcOptions } from "../Client.js"
 import * as Errors from "../Errors.js"
+import { withoutPassword } from "../internal/withoutPassword.js"
 import { type Cancellable, read } from "./grpcStream.js"
 import { requestIdKey, requestIdVersion } from "./repeat.js"
 import { oversizeSentence } from "./shape.js"
 import * as Token from "./token.js"
 import { clientClosed, failure, type Outgoing, type Transport, tooLateSentence } from "./transport.js"
-import { InvalidUrl, parseUrl, withoutPassword } from "./url.js"
+import { InvalidUrl, parseUrl } from "./url.js"
 
 export const make = (
   options: GrpcOptions,

@@ -3,6 +3,7 @@
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import { withoutPassword } from "../internal/withoutPassword.js"
 
 /**
  * A tape URL that cannot be used, and why. The message shows the accepted forms.
@@ -14,8 +15,7 @@ export class InvalidUrl extends Schema.TaggedError<InvalidUrl>("effect-tape/Clie
   /**
    * `"Syntax"`: not a tape URL. `"NotRemote"`: an embedded engine's URL where a server's is needed, `"NotEmbedded"`: the
    * other way round. `"NotWeb"`: not the URL of a WebSocket or of HTTP, where one is needed. `"TokenOnPlaintext"`: a
-   * bearer token would travel unencrypted. `"Tls"`: the certificates given
-   * cannot be used, or the URL has no TLS.
+   * bearer token would travel unencrypted. `"Tls"`: the certificates given cannot be used, or the URL has no TLS.
    */
   reason: Schema.Literal("Syntax", "NotRemote", "NotEmbedded", "NotWeb", "TokenOnPlaintext", "Tls"),
   /** The URL, without its password. */
@@ -96,9 +96,6 @@ export const parseUrl = (url: string): Either.Either<TapeUrl, InvalidUrl> => {
       )
   }
 }
-
-/** The URL as it may be shown. */
-export const withoutPassword = (url: string): string => url.replace(/(:\/\/[^/@:]*):[^@]*@/, "$1:…@")
 
 // ---- internal ----
 

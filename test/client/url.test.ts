@@ -88,7 +88,9 @@ describe("Client.parseUrl", () => {
   }
 
   it("does not repeat a password", () => {
-    const result = Client.parseUrl("https://user:secret@host")
-    assert.notInclude(JSON.stringify(result) + String(Either.isLeft(result) ? result.left.message : ""), "secret")
+    for (const url of ["https://user:secret@host", "https://user:p@secret@host", "https://host?password=secret"]) {
+      const result = Client.parseUrl(url)
+      assert.notInclude(JSON.stringify(result) + String(Either.isLeft(result) ? result.left.message : ""), "secret")
+    }
   })
 })

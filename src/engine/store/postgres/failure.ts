@@ -39,12 +39,6 @@ export const toStoreError = (url: string, failure: Failure): StoreError =>
     cause: failure.cause
   })
 
-/** A store's URL as it may be shown: without the password. A malformed one loses more rather than less. */
-export const withoutPassword = (url: string): string =>
-  url
-    .replace(/^(?<user>[^:]*:\/\/[^:/?#]*):.*@/, "$<user>@")
-    .replace(/(?<name>[?&](?:password|sslpassword)=)[^&#]*/gi, "$<name>…")
-
 const sqlState = /^[0-9A-Z]{5}$/
 
 const hasCode = (cause: unknown): cause is { readonly code: string } =>
