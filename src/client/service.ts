@@ -201,13 +201,12 @@ export const tailBySubject = (
   request: MessageInitShape<typeof SubscribeBySubjectRequestSchema>,
   options?: TailOptions
 ): Stream.Stream<EventEntry, TapeError, TapeClient> =>
-  resuming(
+  tail(
     "SubscribeBySubject",
-    request.fromGlobalSeq ?? 0n,
-    (fromGlobalSeq) =>
-      Stream.unwrap(Effect.map(TapeClient, (tape) => tape.subscribeBySubject({ ...request, fromGlobalSeq }, options))),
-    (entry) => entry.globalSeq,
-    options?.resume ?? defaultResume
+    request.fromGlobalSeq,
+    (tape, fromGlobalSeq) => tape.subscribeBySubject({ ...request, fromGlobalSeq }, options),
+    ({ globalSeq }) => globalSeq,
+    options
   )
 
 /**
@@ -220,13 +219,15 @@ export const tailEvents = (
   request: MessageInitShape<typeof SubscribeEventsRequestSchema>,
   options?: TailOptions
 ): Stream.Stream<EventEntry, TapeError, TapeClient> =>
-  resuming(
+  tail(
     "SubscribeEvents",
-    request.fromGlobalSeq ?? 0n,
-    (fromGlobalSeq) =>
-      Stream.unwrap(Effect.map(TapeClient, (tape) => tape.subscribeEvents({ ...request, fromGlobalSeq }, options))),
-    (entry) => entry.globalSeq,
-    options?.resume ?? defaultResume
+    request.fromGlobalSeq,
+    (tape, fromGlobalSeq) => tape.subscribeEvents({ ...request, fromGlobalSeq }, options),
+    ({ globalSeq }) => globalSeq,
+    options
+  ).pipe(
+    // the reference's server forgets these two filters where it has a cursor
+    Stream.filter(({ kind, runId }) => kind === (request.kind || kind) && runId === (request.runId || runId))
   )
 
 /**
@@ -239,13 +240,28 @@ export const tailRun = (
   request: MessageInitShape<typeof SubscribeRunRequestSchema>,
   options?: TailOptions
 ): Stream.Stream<JournalEntry, TapeError, TapeClient> =>
-  resuming(
+  tail(
     "SubscribeRun",
-    request.fromSeq ?? 0n,
-    (fromSeq) => Stream.unwrap(Effect.map(TapeClient, (tape) => tape.subscribeRun({ ...request, fromSeq }, options))),
-    (entry) => entry.seq + 1n,
-    options?.resume ?? defaultResume
+    request.fromSeq,
+    (tape, fromSeq) => tape.subscribeRun({ ...request, fromSeq }, options),
+    ({ seq }) => seq + 1n,
+    options
   )
 
 /** What {@link ClientOptions.maxMessageBytes} is unless given: what gRPC servers take. @internal */
 export const defaultMaxMessageBytes = 4 * 1024 * 1024
+
+// ---- internal ----
+
+const tail = <A>(
+  rpc: string,
+  from: bigint | undefined,
+  open: (tape: Client<typeof Tape>, cursor: bigint) => Stream.Stream<A, TapeError>,
+  cursorAfter: (entry: A) => bigint,
+  options: TailOptions | undefined
+): Stream.Stream<A, TapeError, TapeClient> =>
+  Stream.unwrap(
+    Effect.map(TapeClient, (tape) =>
+      resuming(rpc, from ?? 0n, (cursor) => open(tape, cursor), cursorAfter, options?.resume ?? defaultResume)
+    )
+  )

@@ -275,6 +275,33 @@ describe("the gRPC client", () => {
     })
   )
 
+  it.scopedLive(
+    "a tail of events keeps to its run and kind, though the server forgets them where it has a cursor",
+    () =>
+      Effect.gen(function* () {
+        const entry = (seq: bigint, runId: string, kind: string) =>
+          create(EventEntrySchema, { seq, globalSeq: seq, runId, kind })
+        const entries = [entry(1n, "r", "run"), entry(2n, "q", "run"), entry(3n, "r", "gate"), entry(4n, "r", "run")]
+        const handlers = fakeTape({
+          subscribeEvents: ({ fromGlobalSeq, kind, runId }) =>
+            Stream.fromIterable(entries).pipe(
+              Stream.filter((entry) =>
+                fromGlobalSeq > 0n ? entry.globalSeq > fromGlobalSeq : entry.runId === runId && entry.kind === kind
+              ),
+              Stream.take(fromGlobalSeq > 0n ? 3 : 1)
+            )
+        })
+        const read = (request: { readonly runId?: string; readonly kind?: string; readonly fromGlobalSeq?: bigint }) =>
+          Stream.runCollect(Stream.take(Client.tailEvents(request), 2)).pipe(
+            Effect.map((entries) => Array.from(entries, ({ seq }) => seq)),
+            Effect.provide(Client.layerHandlers(Effect.succeed(handlers)))
+          )
+        assert.deepStrictEqual(yield* read({ runId: "r", kind: "run" }), [1n, 4n])
+        assert.deepStrictEqual(yield* read({ runId: "r", fromGlobalSeq: 1n }), [3n, 4n])
+        assert.deepStrictEqual(yield* read({ fromGlobalSeq: 1n }), [2n, 3n])
+      })
+  )
+
   it.scopedLive("a tail fails where resuming cannot help", () =>
     Effect.gen(function* () {
       const handlers = fakeTape({ subscribeRun: () => Stream.fail(Refusal.notFound("no such run")) })
