@@ -84,7 +84,9 @@ export const layer = (
   options: LiveOptions = {}
 ): Layer.Layer<Client.TapeClient, ConfigError.ConfigError | Client.InvalidUrl | StoreError> =>
   Layer.unwrapEffect(
-    Effect.map(config, ({ token, url }) => layerUrl(url, { token: Option.getOrUndefined(token), ...options }))
+    Effect.map(config, ({ token, url }) =>
+      layerUrl(url, { ...options, token: options.token ?? Option.getOrUndefined(token) })
+    )
   )
 
 /**

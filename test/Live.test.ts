@@ -58,6 +58,14 @@ describe("TapeLive", () => {
       ])
       assert.strictEqual(plaintext._tag === "InvalidUrl" && plaintext.reason, "TokenOnPlaintext")
       assert.notInclude(plaintext.message, "secret")
+      const unsaid = Layer.provide(
+        Live.layer({ token: undefined }),
+        withEnv([
+          ["TAPE_URL", "tape://localhost:1"],
+          ["TAPE_TOKEN", "secret"]
+        ])
+      )
+      assert.strictEqual((yield* Effect.flip(Effect.provide(begin, unsaid)))._tag, "InvalidUrl")
     })
   )
 

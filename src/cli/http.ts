@@ -17,7 +17,7 @@ import * as Listen from "../server/listen.js"
 import { Trouble, Usage } from "./mistake.js"
 
 /** What the flags say. */
-export interface HttpFlags {
+interface HttpFlags {
   readonly listen: string
   readonly origins: ReadonlyArray<string>
 }

@@ -205,7 +205,9 @@ const failureOf = (
     // the only thing that grpc-js throws by itself: the channel is closed
     return failure(method, request, clientClosed)
   }
-  const { code, details: detail } = error
+  const { code } = error
+  // grpc-js leaves a heading with nothing under it
+  const detail = error.details.replace(/\.? Resolution note: $/, "")
   switch (code) {
     case Errors.Status.DeadlineExceeded:
       return detail.startsWith("Deadline exceeded")

@@ -7,7 +7,7 @@
 import type { Message, MessageInitShape, MessageShape } from "@bufbuild/protobuf"
 import { create, type DescField, type DescMessage, isMessage, ScalarType, toBinary } from "@bufbuild/protobuf"
 
-export interface Shape {
+interface Shape {
   /** Why the value is not such a message, or `undefined` when it is. */
   readonly check: (message: Message) => string | undefined
   /** No fewer bytes than the message takes on the wire; cheap. */

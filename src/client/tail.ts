@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Errors from "../Errors.js"
+import { clientClosed } from "./transport.js"
 
 /** Waits between two attempts to resume: 50 ms, doubled to at most 5 s, jittered, for ever. */
 export const defaultResume: Schedule.Schedule<unknown, Errors.TapeError> = Schedule.exponential("50 millis").pipe(
@@ -47,6 +48,6 @@ export const resuming = <A, R>(
     )
     return Stream.retry(
       attempt,
-      Schedule.whileInput(resume, (error) => error._tag === "Unavailable")
+      Schedule.whileInput(resume, (error) => error._tag === "Unavailable" && error.detail !== clientClosed.detail)
     )
   })

@@ -21,7 +21,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { requestIdKey, requestIdVersion } from "../client/repeat.js"
 import { oversize, oversizeSentence } from "../client/shape.js"
-import { failure, type Transport, tooLate } from "../client/transport.js"
+import { clientClosed, failure, type Transport, tooLate } from "../client/transport.js"
 import { isTapeError, Status, type TapeError } from "../Errors.js"
 import * as Frames from "./frames.js"
 import { group } from "./group.js"
@@ -149,7 +149,7 @@ export const make = (
       const error = Option.getOrUndefined(Cause.failureOption(cause))
       if (isTapeError(error)) return error
       const fail = (code: Status, detail: string) => failure(method, request, { code, detail, maybeApplied })
-      if (closed) return fail(Status.Unavailable, "the client is closed")
+      if (closed) return fail(Status.Unavailable, clientClosed.detail)
       if (Cause.isInterruptedOnly(cause)) return fail(Status.Unavailable, "the tape is shutting down")
       if (error === undefined) return fail(Status.Internal, `the tape did not understand: ${Cause.squash(cause)}`)
       const status = error.cause instanceof HttpClientError.ResponseError ? error.cause.response.status : undefined

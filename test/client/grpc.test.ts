@@ -70,7 +70,11 @@ describe("the gRPC client", () => {
       const tape = yield* Client.makeGrpc({ url: "tape://127.0.0.1:1", retry: Schedule.stop })
       for (const call of [tape.getRun({ runId: "r" }), tape.chargeBudget({ runId: "r" })]) {
         const error = yield* Effect.flip<unknown, unknown, never>(call)
-        assert.include(error, { _tag: "Unavailable", maybeApplied: false })
+        assert.include(error, {
+          _tag: "Unavailable",
+          maybeApplied: false,
+          detail: "No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1"
+        })
       }
     })
   )
@@ -169,6 +173,8 @@ describe("the gRPC client", () => {
       assert.include(later, { _tag: "Unavailable", maybeApplied: false, detail: "the client is closed" })
       assert.isBelow(Duration.toMillis(took), 1_000)
       assert.strictEqual((yield* Effect.flip(Stream.runDrain(tape.subscribeEvents({}))))._tag, "Unavailable")
+      const tail = Effect.provideService(Stream.runDrain(Client.tailEvents({})), Client.TapeClient, tape)
+      assert.strictEqual((yield* Effect.flip(tail))._tag, "Unavailable")
     })
   )
 
