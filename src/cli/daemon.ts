@@ -69,15 +69,16 @@ export const trouble = (where: string, error: unknown): Trouble =>
 const usage = (error: ConfigError.ConfigError): Usage => new Usage({ message: String(error) })
 
 const byFlags = (flags: ConnectorFlags): Layer.Layer<never, Usage> => {
-  const http = flags.http.map(({ name, observeUrl, url }) => [name, Http.make({ url, observeUrl })] as const)
-  const log = flags.log ? [["log", Log.make({ path: flags.logPath })] as const] : []
+  const names = flags.http.map(({ name }) => name)
+  const twice = names.find((name, index) => names.includes(name, index + 1))
+  if (twice !== undefined) return Layer.fail(new Usage({ message: `--http names two connectors ${twice}` }))
+  const http = flags.http.map(({ name, observeUrl, url }) => {
+    const wrong = (error: ConfigError.ConfigError) => new Usage({ message: `--http ${name}: ${String(error)}` })
+    return [name, Effect.mapError(Http.make({ url, observeUrl }), wrong)] as const
+  })
+  const log = flags.log ? [["log", Effect.mapError(Log.make({ path: flags.logPath }), usage)] as const] : []
   const protocols = Effect.all(Record.fromEntries([...http, ...log]))
-  return Layer.unwrapEffect(
-    Effect.mapBoth(protocols, {
-      onFailure: usage,
-      onSuccess: (found): Layer.Layer<never> => Connectors.layerRecord(found)
-    })
-  )
+  return Layer.unwrapEffect(Effect.map(protocols, (found): Layer.Layer<never> => Connectors.layerRecord(found)))
 }
 
 const connectorNames = Effect.map(Effect.context<never>(), ({ unsafeMap }) => {

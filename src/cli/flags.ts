@@ -45,6 +45,13 @@ export const connectors = {
   )
 }
 
+/**
+ * A flag that is to be given with a value, and has none: of one that may be repeated, the parser takes a value that is
+ * missing or empty for no flag at all.
+ */
+export const withoutValue = (args: ReadonlyArray<string>): string | undefined =>
+  args.find((arg, index) => /^--(?:http|http-origin|load)=?$/.test(arg) && (arg.endsWith("=") || !args[index + 1]))
+
 export interface ConnectorFlags {
   readonly http: ReadonlyArray<HttpFlag>
   readonly log: boolean

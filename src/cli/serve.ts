@@ -12,7 +12,7 @@ import * as Client from "../Client.js"
 import type { StoreError } from "../engine/StoreError.js"
 import { withoutPassword } from "../internal/withoutPassword.js"
 import type { ListenError } from "../server/ListenError.js"
-import type { Trouble, Usage } from "./mistake.js"
+import { type Trouble, Usage } from "./mistake.js"
 
 /** What can keep a server from starting. */
 export type Failed = Client.InvalidUrl | StoreError | ListenError | Trouble | Usage
@@ -58,6 +58,9 @@ const serve = (options: {
 }): Effect.Effect<never, Failed> =>
   Effect.gen(function* () {
     const { httpOrigins: origins, listen, store } = options
+    if (origins.length > 0 && Option.isNone(options.http)) {
+      return yield* new Usage({ message: "--http-origin needs --http" })
+    }
     const url = yield* Client.parseUrl(store)
     if (url._tag === "Server") {
       const detail = "it names a server, and a store is needed"

@@ -15,13 +15,15 @@ import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import type { Failed } from "./daemon.js"
 import * as Environment from "./environment.js"
+import * as Flags from "./flags.js"
+import { Usage } from "./mistake.js"
 import * as Outbox from "./outbox.js"
 import * as Reactors from "./reactors.js"
 import * as Serve from "./serve.js"
 
 /** Runs the command line; the result is the exit code: 0 done, 1 failed, 2 not understood. Mistakes are one sentence on stderr. */
 export const tape = (args: ReadonlyArray<string>): Effect.Effect<number> =>
-  Effect.flatMap(plainConsole, (console) => Effect.withConsole(run(args), console)).pipe(
+  Effect.flatMap(plainConsole, (console) => Effect.withConsole(understood(args), console)).pipe(
     Effect.as(0),
     Effect.catchAll((error) =>
       ValidationError.isValidationError(error)
@@ -51,6 +53,13 @@ const version = Schema.decodeSync(Schema.parseJson(Schema.Struct({ version: Sche
 ).version
 
 const run = Command.run(command, { name: "tape", version })
+
+const understood = (args: ReadonlyArray<string>) => {
+  const flag = Flags.withoutValue(args)
+  return flag === undefined
+    ? run(args)
+    : Effect.fail(new Usage({ message: `a value is expected after ${flag} (see tape --help)` }))
+}
 
 // a bad value of a flag, whoever found it
 const isUsage = (error: Serve.Failed | Failed): boolean =>

@@ -1,4 +1,4 @@
-/** `tape outbox` and `tape reactors`, most of them in this process. */
+/** `tape outbox` and `tape reactors`, and what each command answers to a mistake; most of them in this process. */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs/promises"
@@ -258,6 +258,7 @@ describe("tape reactors", () => {
 
 describe("a mistake", () => {
   const log = "--register-log-connector"
+  const serving = ["serve", "--store", "memory:"]
   const nothing = { env: {}, code: 2 }
   const mistakes: ReadonlyArray<{
     readonly args: ReadonlyArray<string>
@@ -268,7 +269,26 @@ describe("a mistake", () => {
     { args: ["outbox"], says: /no connector to send effects through: add --http/ },
     { args: ["outbox", log, "--connector", "bank"], says: /there is no connector "bank"; there is log/ },
     { args: ["outbox", "--http", "bank"], says: /--http is name=url/ },
-    { args: ["outbox", "--http", "bank=ftp://x"], says: /not an http\(s\) address/ },
+    { args: ["outbox", "--http", "bank=ftp://x"], says: /--http bank: .*not an http\(s\) address/ },
+    {
+      args: ["outbox", "--http", "bank=http://x", "--http", "bank=http://y"],
+      says: /--http names two connectors bank/
+    },
+    { args: ["outbox", log, "--http"], says: /a value is expected after --http/ },
+    { args: ["outbox", log, "--load"], says: /a value is expected after --load/ },
+    { args: ["reactors", "--load", ""], says: /a value is expected after --load/ },
+    { args: ["reactors", "--load="], says: /a value is expected after --load/ },
+    { args: ["serve", "--bogus"], says: /unknown argument: '--bogus'/ },
+    { args: [...serving, "--listen", "here"], says: /cannot listen on "here": it is neither host:port nor unix:path/ },
+    { args: [...serving, "--listen", "127.0.0.1:99999"], says: /neither host:port/ },
+    { args: ["serve", "--store", "https://x"], says: /https:\/\/ is not a scheme of tapes/ },
+    { args: ["serve", "--store", "tape://x"], says: /it names a server, and a store is needed/ },
+    { args: [...serving, "--listen", "127.0.0.1:0", "--http", "unix:x"], says: /HTTP is served on host:port/ },
+    {
+      args: [...serving, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-origin", "example"],
+      says: /--http-origin example is no origin/
+    },
+    { args: [...serving, "--http-origin", "https://x"], says: /--http-origin needs --http/ },
     { args: ["outbox", log, "--interval", "soon"], says: /--interval is a duration such as/ },
     { args: ["outbox", log, "--interval", "0s"], says: /--interval is a duration such as/ },
     { args: ["outbox", log, "--max-attempts", "0"], says: /--max-attempts is at least 1/ },
