@@ -1,12 +1,13 @@
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Random, Scope } from "effect"
-import { EffectDispatchMode, EffectSemantics, EffectStatus } from "effect-tape/proto"
+import { TapeClient } from "effect-tape"
 import { eventually } from "../conformance/Expect.js"
 import * as Bank from "../support/Bank.js"
 import { temporaryDirectory } from "../support/Harness.js"
 import { start } from "./Program.js"
 import { serve } from "./TapeProcess.js"
+import { intend } from "./ways/Ways.js"
 
 const effects = 500
 /** At least so many while the work lasts; on a busy machine it would last as long as they are killed. */
@@ -26,25 +27,7 @@ describe("two dispatchers, one of them killed every second, and a bank that does
         yield* bank.pace(() => ({ toBook: 20 + Math.random() * 100, toAnswer: 20 + Math.random() * 100 }))
         yield* bank.wires(Bank.loseAck, Bank.loseAck, Bank.loseAck)
         const { address, tape } = yield* serve(join(yield* temporaryDirectory, "tape.db"), "lean")
-        const { runId } = yield* tape.beginRun({ appName: "acc", leaseTtlMs: 600_000n })
-        const keys = yield* Effect.forEach(
-          wires,
-          (businessKey, callIndex) =>
-            Effect.map(
-              tape.beginEffect({
-                runId,
-                toolName: "wire_money",
-                callIndex,
-                requestJson: '{"amount":100}',
-                semantics: EffectSemantics.NON_IDEMPOTENT,
-                dispatchMode: EffectDispatchMode.OUTBOX,
-                connector: "bank.wire",
-                businessKey
-              }),
-              ({ idempotencyKey }) => idempotencyKey
-            ),
-          { concurrency: 50 }
-        )
+        const { statuses } = yield* Effect.provideService(intend("bank.wire", wires), TapeClient, tape)
 
         const said = new Map<string, number>()
         const onLine = (line: string) => said.set(line, (said.get(line) ?? 0) + 1)
@@ -61,15 +44,6 @@ describe("two dispatchers, one of them killed every second, and a bank that does
           running[victim] = yield* dispatcher
         }).pipe(Effect.forever, Effect.forkScoped)
 
-        const statuses = Effect.forEach(
-          keys,
-          (idempotencyKey) =>
-            Effect.map(
-              tape.getEffect({ runId, idempotencyKey }),
-              ({ effect }) => effect?.status ?? EffectStatus.UNKNOWN
-            ),
-          { concurrency: 50 }
-        )
         // A killer that failed is told; otherwise it never ends.
         yield* Effect.raceFirst(
           Fiber.join(killing),
@@ -90,7 +64,7 @@ describe("two dispatchers, one of them killed every second, and a bank that does
         const twice = booked.filter((wire, index) => booked.indexOf(wire) !== index)
         assert.deepStrictEqual(twice, [], story)
         assert.deepStrictEqual(booked.toSorted(), wires.toSorted(), story)
-        const confirmed = (yield* statuses).filter((status) => status === EffectStatus.CONFIRMED)
+        const confirmed = (yield* statuses).filter((status) => status === "CONFIRMED")
         assert.lengthOf(confirmed, effects, story)
         assert.isAtLeast(killed, kills.least, story)
         // Dispatchers were killed in the middle: what they had sent was found by asking.
