@@ -33,6 +33,18 @@ export type Serve = (
 
 const once = { retry: Schedule.stop } as const
 
+/** Waits until a producer has come to rest: it has begun, and stays where it is. */
+export const atRest = (produced: () => number) =>
+  Effect.sync(produced).pipe(
+    Effect.flatMap((before) =>
+      Effect.delay(
+        Effect.sync(() => before > 0 && produced() === before),
+        "200 millis"
+      )
+    ),
+    Effect.repeat({ until: (rests) => rests })
+  )
+
 /** What a client does, whatever carries its calls. */
 export const behaviour = (carrier: string, serve: Serve): void => {
   describe(carrier, () => {
@@ -390,16 +402,7 @@ export const behaviour = (carrier: string, serve: Serve): void => {
             return seq === 1n ? Deferred.await(hold) : Effect.void
           })
         )
-        // the producer has come to rest when it stays where it is
-        yield* Effect.suspend(() => Effect.succeed(produced)).pipe(
-          Effect.flatMap((before) =>
-            Effect.delay(
-              Effect.sync(() => before > 0 && produced === before),
-              "200 millis"
-            )
-          ),
-          Effect.repeat({ until: (rests) => rests })
-        )
+        yield* atRest(() => produced)
         assert.isBelow(produced, 2_000)
         yield* Deferred.succeed(hold, undefined)
         const exit = yield* Fiber.await(reader)

@@ -1,10 +1,9 @@
-import { createServer, request as send } from "node:http"
+import { createServer } from "node:http"
 import { builtinModules } from "node:module"
 import { fileURLToPath } from "node:url"
 import { create } from "@bufbuild/protobuf"
-import { FetchHttpClient, HttpLayerRouter, HttpServer, Socket } from "@effect/platform"
-import { NodeHttpServer, NodeSocket } from "@effect/platform-node"
-import { RpcSerialization } from "@effect/rpc"
+import { FetchHttpClient, Socket } from "@effect/platform"
+import { NodeSocket } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Schedule, Scope, Stream } from "effect"
 import { Engine } from "effect-tape/engine"
@@ -16,40 +15,8 @@ import { type Call, type Handlers, Refusal } from "../../src/Handlers.js"
 import { Rpc } from "../../src/rpc/index.js"
 import { wire } from "../conformance/index.js"
 import { Probe } from "../conformance/Scenario.js"
-import { behaviour } from "./behaviour.js"
-import { fakeTape } from "./fake.js"
-
-/** A server on a loopback port, for as long as the scope lasts; gives its `host:port`. */
-const serve = (
-  handlers: Partial<Handlers<typeof Tape>>,
-  options: Partial<Rpc.ServerOptions & Rpc.HandlersOptions> = {},
-  port = 0
-) =>
-  Effect.gen(function* () {
-    const http = createServer()
-    const at = { path: "/rpc", ...options } as const
-    const context = yield* Layer.mergeAll(Rpc.layerServerWebSocket(at), Rpc.layerServerHttp(at)).pipe(
-      Layer.provide(Rpc.layerHandlers(Effect.succeed(fakeTape(handlers)), options)),
-      (routes) => HttpLayerRouter.serve(routes, { disableListenLog: true, disableLogger: true }),
-      Layer.provideMerge(NodeHttpServer.layer(() => http, { port, host: "127.0.0.1" })),
-      Layer.build
-    )
-    // `fetch` keeps a connection at hand that it has not used, for which Node would wait
-    yield* Effect.addFinalizer(() => Effect.sync(() => http.closeAllConnections()))
-    const { address } = yield* Effect.provide(HttpServer.HttpServer, context)
-    return address._tag === "TcpAddress" ? `127.0.0.1:${address.port}` : address.path
-  }).pipe(Effect.orDie)
-
-const built = <E, R>(layer: Layer.Layer<Client.TapeClient, E, R>) =>
-  Effect.flatMap(Effect.orDie(Layer.build(layer)), (context) => Effect.provide(Client.TapeClient, context))
-
-const overWebSocket = (address: string, options?: Client.ClientOptions) =>
-  built(
-    Layer.provide(Rpc.layerWebSocket({ url: `ws://${address}/rpc`, ...options }), NodeSocket.layerWebSocketConstructor)
-  )
-
-const overHttp = (address: string, options?: Client.ClientOptions) =>
-  built(Layer.provide(Rpc.layerHttp({ url: `http://${address}/rpc`, ...options }), FetchHttpClient.layer))
+import { atRest, behaviour } from "./behaviour.js"
+import { built, call, handshake, overHttp, overWebSocket, packed, serve, statusOf, unpacked } from "./rpcServers.js"
 
 behaviour("WebSocket", (handlers, options) =>
   Effect.flatMap(serve(handlers), (address) => overWebSocket(address, options))
@@ -275,15 +242,7 @@ describe("the client over HTTP", () => {
       })
       const tape = yield* overHttp(address)
       const reader = yield* Effect.fork(Stream.runForEach(tape.subscribeEvents({}), () => Effect.never))
-      yield* Effect.suspend(() => Effect.succeed(produced)).pipe(
-        Effect.flatMap((before) =>
-          Effect.delay(
-            Effect.sync(() => before > 0 && produced === before),
-            "200 millis"
-          )
-        ),
-        Effect.repeat({ until: (rests) => rests })
-      )
+      yield* atRest(() => produced)
       assert.isBelow(produced, 1_000)
       yield* Fiber.interrupt(reader)
     })
@@ -316,38 +275,6 @@ describe("the client over HTTP", () => {
     })
   )
 })
-
-/** What a server answers to a request of any kind: its status, or 101 for a connection that is upgraded. */
-const statusOf = (address: string, method: string, headers: { readonly [name: string]: string }, body?: Uint8Array) =>
-  Effect.async<number>((resume) => {
-    const [host, port] = address.split(":")
-    const sent = send({ host, port, path: "/rpc", method, headers, agent: false })
-    sent.on("response", (response) => {
-      response.resume()
-      response.on("end", () => resume(Effect.succeed(response.statusCode ?? 0)))
-    })
-    sent.on("upgrade", (_, socket) => {
-      socket.destroy()
-      resume(Effect.succeed(101))
-    })
-    sent.on("error", () => resume(Effect.succeed(0)))
-    sent.end(body)
-  })
-
-const handshake = {
-  connection: "upgrade",
-  upgrade: "websocket",
-  "sec-websocket-version": "13",
-  "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="
-}
-
-const { decode, encode } = RpcSerialization.makeMsgPack({ useRecords: false }).unsafeMake()
-const packed = (message: unknown): Uint8Array => {
-  const bytes = encode(message)
-  return bytes instanceof Uint8Array ? new Uint8Array(bytes) : assert.fail("no bytes")
-}
-const call = (id: string, tag: string, payload: unknown, headers: unknown = []) =>
-  packed({ _tag: "Request", id, tag, payload, headers })
 
 describe("the server of rpc", () => {
   const origins: ReadonlyArray<readonly [what: string, headers: { readonly [name: string]: string }, ok: boolean]> = [
@@ -413,7 +340,7 @@ describe("the server of rpc", () => {
       const open = yield* Deferred.make<void>()
       const closed = yield* Effect.fork(
         Effect.exit(
-          socket.run((bytes) => Effect.sync(() => replies.push(...decode(bytes))), {
+          socket.run((bytes) => Effect.sync(() => replies.push(...unpacked(bytes))), {
             onOpen: Deferred.succeed(open, undefined)
           })
         )
