@@ -4,6 +4,7 @@
 import type * as ConfigError from "effect/ConfigError"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import { toStringUnknown } from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Record from "effect/Record"
@@ -62,7 +63,7 @@ export const serve = <E, R>(layer: Layer.Layer<never, E, R>, ready: object): Eff
 export const print = (line: object): Effect.Effect<void> => Console.log(JSON.stringify(line))
 
 export const trouble = (where: string, error: unknown): Trouble =>
-  new Trouble({ message: `${where}: ${error instanceof Error ? error.message : String(error)}` })
+  new Trouble({ message: `${where}: ${error instanceof Error ? error.message : toStringUnknown(error, 0)}` })
 
 // ---- internal ----
 

@@ -6,7 +6,10 @@ import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 
 /** SIGINT and SIGTERM interrupt the program, which may take its time to stop; a second one ends the process at once. */
-export const runMain = (program: Effect.Effect<number>): void =>
+export const runMain = (program: Effect.Effect<number>): void => {
+  // What Node has to say of grpc-js (a TLS server name that is an IP address) is nothing to whoever called the command;
+  // the types of Node do not know the property.
+  Reflect.set(process, "noDeprecation", true)
   main(program, {
     disableErrorReporting: true,
     disablePrettyLogger: true,
@@ -15,6 +18,7 @@ export const runMain = (program: Effect.Effect<number>): void =>
         Exit.isSuccess(exit) ? (typeof exit.value === "number" ? exit.value : 0) : Exit.isInterrupted(exit) ? 0 : 1
       )
   })
+}
 
 // ---- internal ----
 

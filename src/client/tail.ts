@@ -41,13 +41,16 @@ export const resuming = <A, R>(
         return entries
       }),
       Stream.tapError((error) => {
-        if (error._tag !== "Unavailable" || lost) return Effect.void
+        if (!canResume(error) || lost) return Effect.void
         lost = true
         return Effect.logWarning(`${rpc}: the stream was lost, resuming at ${cursor}: ${error.detail}`)
       })
     )
-    return Stream.retry(
-      attempt,
-      Schedule.whileInput(resume, (error) => error._tag === "Unavailable" && error.detail !== clientClosed.detail)
-    )
+    return Stream.retry(attempt, Schedule.whileInput(resume, canResume))
   })
+
+// ---- internal ----
+
+// a client that is closed will not be open again
+const canResume = (error: Errors.TapeError): boolean =>
+  error._tag === "Unavailable" && error.detail !== clientClosed.detail
