@@ -111,11 +111,14 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
     const ttl = Duration.toMillis(lease.ttl)
     let validUntil = (yield* Clock.currentTimeMillis) + ttl
     let pause = Math.ceil(ttl / 3)
-    const rest = yield* Rest.make
+    const rest = yield* Rest.make("run")
     while (true) {
       // At a gate there is nothing to renew.
-      yield* life.state.waiting > 0 ? rest(pause) : Effect.sleep(pause)
+      const isParked = life.state.waiting > 0
+      yield* rest(pause, isParked ? undefined : 0)
       const startedAt = yield* Clock.currentTimeMillis
+      // Behind it the lease is taken anew, however long the rest was.
+      if (isParked) validUntil = Math.max(validUntil, startedAt - pause + ttl)
       const renewed = yield* renew(life, lease).pipe(
         Effect.timeoutFail({ duration: Math.max(validUntil - startedAt, 1), onTimeout: () => undefined }),
         Effect.either

@@ -147,7 +147,7 @@ const attend = Effect.fnUntraced(function* <I, A, E, R>(
   let outcome: Exit.Exit<A, E | RunError> | undefined
   let told = false
   let refused = false
-  const rest = yield* Rest.make
+  const rest = yield* Rest.make("run")
   while (true) {
     if (isFinal(run.status)) {
       if (outcome !== undefined && run.status === RunStatus.FAILED) return yield* outcome

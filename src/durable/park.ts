@@ -72,7 +72,7 @@ const wait = Effect.fnUntraced(function* (life: Life, gate: string, contextJson:
 /** Until the gate is open and the run's lease is ours again. */
 const released = Effect.fnUntraced(function* (life: Life, gate: string, deadline: number | undefined) {
   const { runId, tape } = life
-  const rest = yield* Rest.make
+  const rest = yield* Rest.make("run")
   while (true) {
     const run = yield* ask(life, tape.getRun({ runId }))
     if (isFinal(run.status)) return yield* stop(life, ended(run) ?? new RunFinished({ runId, asked: `gate ${gate}` }))

@@ -60,7 +60,7 @@ const connectorLoop = (
       const resting = new Map<string, number>()
       const turns = yield* FiberSet.make<void>()
       const interval = Duration.toMillis(loop.pollInterval)
-      const rest = yield* Rest.make
+      const rest = yield* Rest.make("dispatch")
       // Another dispatcher was faster: what is listed is no longer what is due, and the next row is likely his as well.
       let isContended = false
 
@@ -127,7 +127,7 @@ const strangers = (
     )
     yield* rest(loop.pollInterval)
   })
-  return Effect.flatMap(Rest.make, (rest) => Effect.forever(listed(page(rest), "others")))
+  return Effect.flatMap(Rest.make("dispatch"), (rest) => Effect.forever(listed(page(rest), "others")))
 }
 
 /** A tape that cannot be read is said once, asked again with growing waits, and said again when it is back. */

@@ -66,13 +66,13 @@ const isSettled = (status: EffectStatus): boolean => status === EffectStatus.CON
  * each of its entries about the effect. A slow look besides is the safety net.
  */
 const follow = (life: Life, row: Row): Effect.Effect<EffectRecord> =>
-  Effect.flatMap(look(life, row.key), (found) => {
+  Effect.flatMap(Effect.all([Rest.make("effect"), look(life, row.key)]), ([rest, found]) => {
     if (Option.isSome(found) && isSettled(found.value.status)) return Effect.succeed(found.value)
     if (life.mode === "finished") {
       return stop(life, new RunFinished({ runId: life.runId, asked: `the result of ${row.key}` }))
     }
     const entries = Option.isSome(found) ? entriesOf(life, found.value) : Stream.empty
-    const looks = Stream.unwrap(Effect.map(Rest.make, (rest) => Stream.repeatEffect(rest(safetyNet))))
+    const looks = Stream.repeatEffect(rest(safetyNet))
     return Stream.merge(entries, looks).pipe(
       Stream.mapEffect(() => Effect.zipRight(stillOn(life), look(life, row.key))),
       Stream.filterMap(Option.filter((record) => isSettled(record.status))),

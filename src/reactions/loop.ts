@@ -18,7 +18,7 @@ export const run = <R>(
 ): Effect.Effect<never, never, R | TapeClient> =>
   Effect.gen(function* () {
     const wake = yield* Queue.sliding<void>(1)
-    const idle = yield* Rest.make
+    const idle = yield* Rest.make("tasks")
     let soon: ReadonlyArray<number> = []
 
     const rest = Effect.gen(function* () {

@@ -173,7 +173,7 @@ export const layerObligations = <
       const drainer = new Drainer()
       const wake = yield* Queue.sliding<void>(1)
       const named = Effect.annotateLogs({ module: "Reactors", fiber: "obligations", reactor: "obligations" })
-      const rest = yield* Rest.make
+      const rest = yield* Rest.make("obligations")
       yield* looping(
         {
           reactor: "obligations",

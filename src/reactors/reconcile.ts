@@ -111,7 +111,7 @@ export const layerReconcile = <
   Layer.scopedDiscard(
     Effect.gen(function* () {
       const memory = new Memory()
-      const rest = yield* Rest.make
+      const rest = yield* Rest.make("reconcile")
       // Effects that are PENDING become old enough without anything being written.
       const idle: Pause = options.pendingOlderThan === undefined ? (interval) => rest(interval, memory.next) : asleep
       yield* looping(

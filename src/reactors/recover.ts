@@ -113,7 +113,7 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
     Effect.gen(function* () {
       const driven = yield* FiberMap.make<string, void>()
       const resting = new Resting()
-      const rest = yield* Rest.make
+      const rest = yield* Rest.make("recover")
       const pass = Effect.gen(function* () {
         const found = yield* abandoned(options)
         const now = yield* Clock.currentTimeMillis

@@ -153,7 +153,7 @@ export const layerTimers = <
       const tape = yield* TapeClient
       const acted = yield* FiberMap.make<string, void>()
       const resting = new Resting()
-      const rest = yield* Rest.make
+      const rest = yield* Rest.make("timers")
       const pass = Effect.gen(function* (): Effect.fn.Return<
         Pause,
         TapeError,

@@ -157,7 +157,7 @@ export const layer = <
       const connected = yield* Layer.build(counterparties(options.connectors ?? ({} as C)))
       const tape = Context.pick(Client.TapeClient)(context).pipe(
         Context.add(TestTape, make(store, news, clock)),
-        Context.add(Rests, rests(clock, news, store)),
+        Context.add(Rests, rests(clock, news)),
         Context.add(Lease.Settings, { owner: "test" }),
         Context.merge(connected)
       )
