@@ -3,11 +3,28 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import Database from "better-sqlite3"
-import { Chunk, Context, Deferred, Effect, Exit, Fiber, Layer, Stream, TestClock } from "effect"
+import {
+  Cause,
+  Chunk,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Scope,
+  Stream,
+  TestClock,
+  TestServices
+} from "effect"
 import { Client, TapeClient } from "effect-tape"
-import { Engine, Ids, Store, type StoreError } from "effect-tape/engine"
+import { Engine, Ids, Store, StoreError } from "effect-tape/engine"
 import { EffectStatus, RunStatus } from "effect-tape/proto"
 import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
+import type { Job } from "../../src/engine/store/Transaction.js"
+import * as Tables from "../../src/engine/store/tables.js"
+import * as Writer from "../../src/engine/store/Writer.js"
+import { tapeOverStore } from "./ledgerFixtures.js"
 
 const temporaryFolder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "tape-test-"))),
@@ -147,6 +164,49 @@ describe("transactions", () => {
       const first = yield* script
       yield* TestClock.setTime(1_000)
       assert.deepStrictEqual(Chunk.toReadonlyArray(yield* script), Chunk.toReadonlyArray(first))
+    })
+  )
+
+  it.scoped("what is selected and removed is gone for the calls that share its transaction", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const store = yield* Store.Store
+      const { runId } = yield* tape.beginRun({ appName: "batch" })
+      yield* tape.beginEffect({ runId, toolName: "t", customKey: "k", connector: "c", businessKey: "b" })
+      const remove = store.write((tx) =>
+        Effect.map(tx.select(Tables.Effects, "where run_id = ?", [runId]), ([row]) => tx.remove(Tables.Effects, row!))
+      )
+      const find = store.write((tx) => tx.find(Tables.Effects, "business", ["c", "b"]))
+      const [, found] = yield* Effect.all([remove, find], { concurrency: "unbounded" })
+      assert.isUndefined(found)
+      assert.isFalse((yield* tape.getEffect({ runId, idempotencyKey: "k" })).found)
+    }).pipe(Effect.provide(tapeOverStore))
+  )
+
+  it.effect("closing answers all who wait, also those whom the queue has no room for", () =>
+    Effect.gen(function* () {
+      const closed = new StoreError({ reason: "Closed", url: "", detail: "closed" })
+      const scope = yield* Scope.make()
+      const begun = yield* Deferred.make<void>()
+      const goOn = yield* Deferred.make<void>()
+      const transact = (jobs: ReadonlyArray<Job>) =>
+        Deferred.succeed(begun, undefined).pipe(
+          Effect.zipRight(Deferred.await(goOn)),
+          Effect.as(jobs.map(() => Exit.void))
+        )
+      const writer = yield* Scope.extend(Writer.make({ transact, closed }), scope)
+      const calls = Array.from({ length: 1_300 }, () => Effect.exit(writer.write(() => Effect.void)))
+      const answers = yield* Effect.fork(Effect.all(calls, { concurrency: "unbounded" }))
+      yield* Deferred.await(begun)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* Deferred.succeed(goOn, undefined)
+      yield* Fiber.join(closing)
+      const exits = yield* TestServices.provideLive(Effect.timeout(Fiber.join(answers), "2 seconds"))
+      assert.strictEqual(exits.filter(Exit.isSuccess).length, 128)
+      assert.deepStrictEqual(
+        new Set(exits.flatMap((exit) => (Exit.isFailure(exit) ? [Cause.squash(exit.cause)] : []))),
+        new Set([closed])
+      )
     })
   )
 })

@@ -82,6 +82,16 @@ class Batch {
     this.index(table, key, row)
   }
 
+  /** A row that the driver has found, as the calls before have left it: they may have removed it unseen. */
+  newest(table: Table, found: RawRow): RawRow | undefined {
+    const rows = this.rows(table)
+    const key = keyText(table.key, found)
+    if (!rows.has(key)) {
+      this.learn(table, found)
+    }
+    return rows.get(key)
+  }
+
   findKey(table: Table, unique: string, values: ReadonlyArray<Value>): string | undefined {
     return this.indexes.get(table)?.get(indexText(unique, values))
   }
@@ -234,11 +244,9 @@ class CallTransaction implements Transaction {
     if (key !== undefined) {
       return Effect.succeed(this.batch.rows(table).get(key))
     }
-    return Effect.tap(this.batch.driver.find(table, unique, values), (row) => {
-      if (row !== undefined) {
-        this.batch.learn(table, row)
-      }
-    })
+    return Effect.map(this.batch.driver.find(table, unique, values), (row) =>
+      row === undefined ? undefined : this.batch.newest(table, row)
+    )
   }
 }
 

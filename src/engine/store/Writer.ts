@@ -47,13 +47,19 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     })
   })
 
+  const refuseWaiting = Effect.map(Queue.takeAll(queue), (waiting) => {
+    Chunk.forEach(waiting, ({ answer }) => Deferred.unsafeDone(answer, Effect.fail(options.closed)))
+    return Chunk.size(waiting)
+  })
+
   yield* Effect.uninterruptibleMask((restore) =>
     Effect.forever(Effect.flatMap(restore(Queue.take(queue)), commit))
   ).pipe(Effect.interruptible, Effect.forkScoped)
   yield* Effect.addFinalizer(() =>
-    Effect.flatMap(Queue.takeAll(queue), (waiting) => {
+    Effect.suspend(() => {
       open = false
-      return Effect.forEach(waiting, (job) => Deferred.fail(job.answer, options.closed), { discard: true })
+      // Taking makes room for those who waited to be put into the queue: they are waiting, too.
+      return Effect.repeat(refuseWaiting, { while: (refused) => refused > 0 })
     })
   )
 
