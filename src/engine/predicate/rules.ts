@@ -18,7 +18,7 @@ export const variables = [
 ] as const
 
 /** Macros count with what they expand to. */
-export const mostNodes = 250
+const mostNodes = 250
 const deepestLoops = 2
 const longestRegex = 256
 

@@ -24,7 +24,7 @@ export interface Columns {
   readonly [name: string]: Column<Value>
 }
 
-export interface Unique<Column extends string = string> {
+interface Unique<Column extends string = string> {
   readonly columns: ReadonlyArray<Column>
   /** The rows that the key covers, in SQL; all of them when absent. */
   readonly where?: string

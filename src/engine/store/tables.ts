@@ -79,7 +79,6 @@ export const Decisions = Table.make("decisions", {
   },
   key: ["runId", "decisionIndex"]
 })
-export type Decision = Table.Row<typeof Decisions>
 
 export const Effects = Table.make("effects", {
   columns: {
@@ -176,7 +175,6 @@ export const Gates = Table.make("gates", {
   },
   key: ["runId", "gateName"]
 })
-export type Gate = Table.Row<typeof Gates>
 
 export const Timers = Table.make("timers", {
   columns: {

@@ -11,7 +11,7 @@ export const longest = 1_024
 const longestReactionId = 512
 
 /** Of an invocation or a session, in all its parts. */
-export const longestTogether = 2_048
+const longestTogether = 2_048
 
 /** What rows are found by, as the fields of requests are called. */
 const limits: ReadonlyMap<string, number> = new Map([

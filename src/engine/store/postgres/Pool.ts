@@ -28,7 +28,7 @@ export interface Options {
 }
 
 /** How long connecting may take. */
-export const connectMillis = 5_000
+const connectMillis = 5_000
 
 const clientConfig = (url: string): pg.ClientConfig => ({
   connectionString: url,

@@ -57,7 +57,7 @@ const largestRow = 2_048
 const sizeOf = (row: RawRow): number =>
   Object.values(row).reduce<number>((size, value) => size + (typeof value === "string" ? value.length : 0), 0)
 
-export const wantedOf = (wants: Wants, table: Table): Wanted => {
+const wantedOf = (wants: Wants, table: Table): Wanted => {
   let wanted = wants.get(table)
   if (wanted === undefined) {
     wanted = { keys: new Map(), uniques: new Map() }

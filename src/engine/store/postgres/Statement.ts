@@ -37,7 +37,7 @@ export const encodeArray = (kind: Kind, values: ReadonlyArray<Value>): string =>
     ? `{${values.map((value) => `"${String(value).replace(/[\\"]/g, "\\$&")}"`).join(",")}}`
     : `{${values.map(encode).join(",")}}`
 
-export const arrayType = (kind: Kind): string => {
+const arrayType = (kind: Kind): string => {
   switch (kind) {
     case "text":
       return "text[]"
