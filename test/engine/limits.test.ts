@@ -4,7 +4,7 @@ import { TapeClient } from "effect-tape"
 import { Store, StoreError } from "effect-tape/engine"
 import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
 import * as Tail from "../../src/engine/store/Tail.js"
-import type { Entry } from "../../src/engine/store/tables.js"
+import { Counters, type Entry } from "../../src/engine/store/tables.js"
 import * as LargeRows from "./largeRows.js"
 import { tapeAt } from "./ledgerFixtures.js"
 import * as LongKeys from "./longKeys.js"
@@ -70,6 +70,24 @@ describe("the engine's limits", () => {
         ]
       )
     }).pipe(Effect.provide(tapeAt("memory:")))
+  )
+
+  it.effect("calls that write much share a transaction only as far as it does not become too large", () =>
+    Effect.gen(function* () {
+      const { write } = yield* Store.Store
+      const seen = yield* Effect.forEach(
+        Array.from({ length: 8 }, (_, index) => entry(BigInt(index + 1))),
+        ({ globalSeq: _, ...draft }) =>
+          write((tx) =>
+            Effect.map(tx.get(Counters, { name: "global_seq" }), (counter) => {
+              tx.append({ ...draft, payloadJson: "x".repeat(3_000_000) })
+              return counter?.value
+            })
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(seen, [0n, 0n, 0n, 3n, 3n, 3n, 6n, 6n])
+    }).pipe(Effect.provide(SqliteStore.layer({ url: "memory:" })))
   )
 
   it.effect("a page of the journal is bounded in bytes, and so is what is kept in memory", () =>

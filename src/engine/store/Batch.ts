@@ -19,13 +19,23 @@ export interface Settings {
 }
 
 /**
+ * What the calls of a transaction may write before the others have to wait for the next one, in UTF-16 units: many large
+ * calls in one go would hold up the event loop, and be too long for PostgreSQL's driver, which sends a column at once.
+ */
+const mostWritten = 8 * 1024 * 1024
+
+/**
  * Runs the jobs in order in the driver's transaction and writes what they changed; commit is the caller's. A failure of
- * the store fails the batch; any other failure only its own job.
+ * the store fails the batch; any other failure only its own job. There are fewer exits than jobs when the first of them
+ * have written that much that the others have to wait.
  */
 export const runBatch = Effect.fnUntraced(function* (driver: Driver, jobs: ReadonlyArray<Job>, settings: Settings) {
   const batch = new Batch(driver)
   const exits: Array<Exit.Exit<unknown, unknown>> = []
   for (const job of jobs) {
+    if (batch.written >= mostWritten) {
+      break
+    }
     if (job.isAbandoned()) {
       exits.push(abandoned)
       continue
@@ -58,6 +68,8 @@ type Rows = Map<string, RawRow | undefined>
 /** The rows read and written so far, by table. */
 class Batch {
   readonly drafts: Array<Draft> = []
+  /** The length of all texts, also of those that a later call has written again. */
+  written = 0
   private readonly known = new Map<Table, Rows>()
   private readonly dirty = new Map<Table, Set<string>>()
   private readonly indexes = new Map<Table, Map<string, string>>()
@@ -73,6 +85,14 @@ class Batch {
     getOrCreate(this.dirty, table, () => new Set()).add(key)
     if (row !== undefined) {
       this.index(table, key, row)
+      this.written += lengthOf(row)
+    }
+  }
+
+  append(drafts: ReadonlyArray<Draft>): void {
+    for (const draft of drafts) {
+      this.drafts.push(draft)
+      this.written += lengthOf(draft)
     }
   }
 
@@ -203,7 +223,7 @@ class CallTransaction implements Transaction {
         this.batch.set(table, key, row)
       }
     }
-    this.batch.drafts.push(...this.drafts)
+    this.batch.append(this.drafts)
   }
 
   /** A query sees what the calls before this one have written. */
@@ -251,6 +271,16 @@ class CallTransaction implements Transaction {
 }
 
 const indexText = (unique: string, values: ReadonlyArray<Value>): string => `${unique}\u0000${values.join("\u0000")}`
+
+/** Of all texts of a row. */
+const lengthOf = (row: RawRow): number => {
+  let length = 0
+  for (const column in row) {
+    const value = row[column]
+    length += typeof value === "string" ? value.length : 0
+  }
+  return length
+}
 
 const getOrCreate = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
   const found = map.get(key)

@@ -28,7 +28,7 @@ interface Pending extends Job {
 }
 
 export interface Options {
-  /** Runs the jobs in one transaction and commits it; the exits are the jobs', in order. */
+  /** Runs the first of the jobs, mostly all, in one transaction and commits it; the exits are the jobs', in order. */
   readonly transact: (jobs: ReadonlyArray<Job>) => Effect.Effect<ReadonlyArray<Exit.Exit<unknown, unknown>>, StoreError>
   readonly closed: StoreError
 }
@@ -39,12 +39,19 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 
   const commit = Effect.fnUntraced(function* (first: Pending) {
     yield* yieldToEventLoop
-    const jobs = [first, ...Chunk.toReadonlyArray(yield* Queue.takeUpTo(queue, maxBatch - 1))]
-    const exits = yield* Effect.exit(options.transact(jobs))
-    jobs.forEach((job, index) => {
-      const exit = Exit.isSuccess(exits) ? exits.value[index] : Exit.failCause(exits.cause)
-      Deferred.unsafeDone(job.answer, exit ?? Exit.die(new Cause.IllegalArgumentException("a job without an exit")))
-    })
+    let jobs = [first, ...Chunk.toReadonlyArray(yield* Queue.takeUpTo(queue, maxBatch - 1))]
+    while (jobs.length > 0) {
+      const exits = yield* Effect.exit(options.transact(jobs))
+      const done = Exit.isSuccess(exits) ? Math.max(1, exits.value.length) : jobs.length
+      jobs.slice(0, done).forEach((job, index) => {
+        const exit = Exit.isSuccess(exits) ? exits.value[index] : Exit.failCause(exits.cause)
+        Deferred.unsafeDone(job.answer, exit ?? Exit.die(new Cause.IllegalArgumentException("a job without an exit")))
+      })
+      jobs = jobs.slice(done)
+      if (jobs.length > 0) {
+        yield* yieldToEventLoop
+      }
+    }
   })
 
   const refuseWaiting = Effect.map(Queue.takeAll(queue), (waiting) => {
