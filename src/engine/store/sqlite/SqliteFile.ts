@@ -1,8 +1,8 @@
 /**
- * Opening a SQLite file as a tape: checked, durable, migrated, with one connection that writes and one that reads.
+ * Opening a SQLite file as a tape: checked, durable, migrated, with one connection that writes and one that reads. What is
+ * private is in memory.
  */
 import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import Database from "better-sqlite3"
 import * as Effect from "effect/Effect"
@@ -14,6 +14,7 @@ import { migrations } from "./migrations.js"
 
 export interface SqliteFile {
   readonly writer: Database.Database
+  /** The same, where the tape is in memory: no two transactions are open at a time. */
   readonly reader: Database.Database
   /** Whether other processes may write to the file. */
   readonly isShared: boolean
@@ -36,16 +37,18 @@ export const open = (
   Effect.gen(function* () {
     const error: SqliteFile["error"] = (reason, detail) => new StoreError({ reason, url, detail })
     const failed = (cause: unknown) => fromSqlite(url, cause)
-    const isPrivate = isMemory(url)
-    const path = isPrivate ? yield* temporaryFile : yield* fileOf(url, error)
-    if (!isPrivate) {
-      yield* reserve(path, error)
+    if (isMemory(url)) {
+      const db = yield* connect(":memory:", {}, failed)
+      yield* Effect.try({ try: () => migrate(db, error), catch: failed })
+      return { writer: db, reader: db, isShared: false, failed, error }
     }
+    const path = yield* fileOf(url, error)
+    yield* reserve(path, error)
     const writer = yield* connect(path, {}, failed)
-    const prepare = Effect.try({ try: () => prepareFile(writer, isPrivate, error), catch: failed })
+    const prepare = Effect.try({ try: () => prepareFile(writer, error), catch: failed })
     yield* Effect.retry(prepare, { while: (error) => error.reason === "Busy", schedule: busyRetries })
     const reader = yield* connect(path, { readonly: true, fileMustExist: true }, failed)
-    return { writer, reader, isShared: !isPrivate, failed, error }
+    return { writer, reader, isShared: true, failed, error }
   })
 
 /** What the database says of its own durability, on this connection. */
@@ -55,12 +58,6 @@ export const durability = (db: Database.Database): Durability => ({
 })
 
 const isMemory = (url: string): boolean => url === "memory:" || url === "memory" || /^(sqlite:)?:memory:$/.test(url)
-
-/** SQLite cannot share a memory database between two connections: a private file without fsync does as well. */
-const temporaryFile: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "tape-"))),
-  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-).pipe(Effect.map((folder) => Path.join(folder, "tape.db")))
 
 const fileOf = (url: string, error: SqliteFile["error"]): Effect.Effect<string, StoreError> =>
   Effect.suspend(() => {
@@ -105,29 +102,32 @@ const connect = (path: string, options: Database.Options, failed: (cause: unknow
     (db) => Effect.sync(() => db.close())
   )
 
-const prepareFile = (db: Database.Database, isPrivate: boolean, error: SqliteFile["error"]): void => {
+const prepareFile = (db: Database.Database, error: SqliteFile["error"]): void => {
   const owner = Number(db.pragma("application_id", { simple: true }))
   const isEmpty = db.prepare("select 1 from sqlite_master limit 1").get() === undefined
   if (owner !== applicationId && !isEmpty) {
     throw error("NotADatabase", "the file is the database of another program")
   }
   db.pragma("journal_mode = wal")
-  db.pragma(`synchronous = ${isPrivate ? "off" : "full"}`)
+  db.pragma("synchronous = full")
   const { journalMode, synchronous } = durability(db)
-  if (!isPrivate && (journalMode !== "wal" || synchronous !== full)) {
+  if (journalMode !== "wal" || synchronous !== full) {
     throw error("NotDurable", `wanted journal_mode wal and synchronous 2, got ${journalMode} and ${synchronous}`)
   }
-  db.transaction(() => migrate(db, error)).immediate()
+  migrate(db, error)
 }
 
 const migrate = (db: Database.Database, error: SqliteFile["error"]): void => {
-  const version = Number(db.pragma("user_version", { simple: true }))
-  if (version > migrations.length) {
-    throw error("SchemaTooNew", `written by a later version (schema ${version}, this one knows ${migrations.length})`)
+  const steps = (): void => {
+    const version = Number(db.pragma("user_version", { simple: true }))
+    if (version > migrations.length) {
+      throw error("SchemaTooNew", `written by a later version (schema ${version}, this one knows ${migrations.length})`)
+    }
+    migrations.slice(version).forEach((step) => db.exec(step))
+    db.pragma(`application_id = ${applicationId}`)
+    db.pragma(`user_version = ${migrations.length}`)
   }
-  migrations.slice(version).forEach((step) => db.exec(step))
-  db.pragma(`application_id = ${applicationId}`)
-  db.pragma(`user_version = ${migrations.length}`)
+  db.transaction(steps).immediate()
 }
 
 const fromSqlite = (url: string, cause: unknown): StoreError => {

@@ -1,5 +1,5 @@
 /**
- * A tape in a SQLite file, or in a private temporary one.
+ * A tape in a SQLite file, or in memory.
  */
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -42,7 +42,7 @@ const make = Effect.fnUntraced(function* (
   const ids = yield* Ids
   const { failed } = file
   const writing = Driver.make(file.writer, failed)
-  const reading = Driver.make(file.reader, failed)
+  const reading = file.reader === file.writer ? writing : Driver.make(file.reader, failed)
 
   const snapshot: Snapshot = { ...readerOf(reading), head: reading.head }
   const read = <A, E>(body: (snapshot: Snapshot) => Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> =>
