@@ -1,12 +1,20 @@
+import { create } from "@bufbuild/protobuf"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { TapeClient } from "effect-tape"
 import { Store, StoreError } from "effect-tape/engine"
+import { CompactRunRequestSchema, EffectStatus, RunStatus } from "effect-tape/proto"
+import * as Compaction from "../../src/engine/ledgers/Compaction.js"
+import { pruneWhole } from "../../src/engine/retention/effects.js"
+import * as Room from "../../src/engine/store/Room.js"
 import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
+import type * as Table from "../../src/engine/store/Table.js"
 import * as Tail from "../../src/engine/store/Tail.js"
-import { Counters, type Entry } from "../../src/engine/store/tables.js"
+import type { Transaction } from "../../src/engine/store/Transaction.js"
+import { Counters, type Entry, Runs } from "../../src/engine/store/tables.js"
+import * as Trace from "../../src/engine/Trace.js"
 import * as LargeRows from "./largeRows.js"
-import { tapeAt } from "./ledgerFixtures.js"
+import { tapeAt, tapeOverStore } from "./ledgerFixtures.js"
 import * as LongKeys from "./longKeys.js"
 
 const largeRows = tapeAt("memory:", { maxMessageBytes: LargeRows.maxMessageBytes })
@@ -26,6 +34,28 @@ const entry = (globalSeq: bigint): Entry => ({
   spanId: "",
   parentSpanId: ""
 })
+
+/** The transaction, with what each query of it answers, in bytes. */
+const readsOf = (tx: Transaction, look: (bytes: number) => void): Transaction => {
+  const looked = <T extends Table.Table>(table: T, rows: ReadonlyArray<Table.Row<T>>) => {
+    const sizeOf = Room.sizerOf(table)
+    look(rows.reduce((size, row) => size + sizeOf(row), 0))
+  }
+  return {
+    nowMs: tx.nowMs,
+    newId: tx.newId,
+    drafts: tx.drafts,
+    get: (table, key) => tx.get(table, key),
+    find: (table, unique, values) => tx.find(table, unique, values),
+    put: (table, row) => tx.put(table, row),
+    remove: (table, key) => tx.remove(table, key),
+    append: (draft) => tx.append(draft),
+    select: (table, clause, parameters) =>
+      Effect.tap(tx.select(table, clause, parameters), (rows) => looked(table, rows)),
+    selectWithin: (table, clause, parameters, room) =>
+      Effect.tap(tx.selectWithin(table, clause, parameters, room), ({ rows }) => looked(table, rows))
+  }
+}
 
 describe("the engine's limits", () => {
   it.effect("a request that is too large is refused with its size, one that just fits is not", () =>
@@ -88,6 +118,45 @@ describe("the engine's limits", () => {
       )
       assert.deepStrictEqual(seen, [0n, 0n, 0n, 3n, 3n, 3n, 6n, 6n])
     }).pipe(Effect.provide(SqliteStore.layer({ url: "memory:" })))
+  )
+
+  it.effect("a run is compacted, and its effects are pruned, without holding all its texts", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const store = yield* Store.Store
+      const { runId } = yield* tape.beginRun({ appName: "app" })
+      const texts = Array.from({ length: 410 }, (_, index) => (index % 50 === 0 ? "x".repeat(400_000) : "y"))
+      yield* Effect.forEach(
+        texts.entries(),
+        ([index, requestJson]) =>
+          Effect.gen(function* () {
+            yield* tape.recordDecision({ runId, decisionIndex: BigInt(index - 200), requestJson })
+            const idempotencyKey = String(index)
+            yield* tape.beginEffect({ runId, toolName: "t", customKey: idempotencyKey, requestJson })
+            yield* tape.completeEffect({ runId, idempotencyKey, status: EffectStatus.CONFIRMED })
+          }),
+        { concurrency: 64, discard: true }
+      )
+      yield* tape.endRun({ runId, status: RunStatus.TERMINAL })
+      let most = 0
+      const looking = (tx: Transaction) => readsOf(tx, (bytes) => (most = Math.max(most, bytes)))
+      // A call that fails is undone: what it would have pruned is still there.
+      const pruned = yield* Effect.flip(
+        store.write((tx) =>
+          Effect.flatMap(tx.get(Runs, { runId }), (run) => Effect.flip(pruneWhole(looking(tx), run!)))
+        )
+      )
+      assert.deepStrictEqual(pruned, { pruned: 410, kept: 0 })
+      const compacted = yield* store.write((tx) =>
+        Compaction.compact({ tx: looking(tx), trace: Trace.none }, create(CompactRunRequestSchema, { runId }))
+      )
+      assert.deepInclude(compacted, {
+        decisionsZeroed: 410n,
+        effectsZeroed: 410n,
+        bytesSaved: BigInt(2 * texts.join("").length)
+      })
+      assert.isBelow(most, 1_100_000)
+    }).pipe(Effect.provide(tapeOverStore))
   )
 
   it.effect("a page of the journal is bounded in bytes, and so is what is kept in memory", () =>

@@ -13,6 +13,7 @@ import {
 import { Refusal } from "../../Handlers.js"
 import * as Journal from "../Journal.js"
 import * as Subject from "../Subject.js"
+import { gather } from "../store/gather.js"
 import type { Reader } from "../store/Transaction.js"
 import { Decisions, Effects, Obligations, Runs } from "../store/tables.js"
 import { limitOf, nowOr, requireRun, statusWord } from "./common.js"
@@ -43,17 +44,19 @@ export const compact = Effect.fnUntraced(function* (context: Journal.Context, { 
     return yield* Refusal.precondition(`run ${JSON.stringify(runId)} is ${statusWord(run.status)}, not terminal`)
   }
   yield* requireSettled(tx, runId)
-  const decisions = (yield* tx.select(Decisions, "where run_id = ?", [runId])).filter((row) =>
-    hasText(row.requestJson, row.responseJson, row.rationale)
-  )
-  const effects = (yield* tx.select(Effects, "where run_id = ?", [runId])).filter((row) =>
-    hasText(row.requestJson, row.responseJson, row.errorJson)
-  )
-  decisions.forEach((row) => tx.put(Decisions, { ...row, requestJson: "", responseJson: "", rationale: "" }))
-  effects.forEach((row) => tx.put(Effects, { ...row, requestJson: "", responseJson: "", errorJson: "" }))
-  const bytesSaved =
-    sum(decisions, (row) => bytes(row.requestJson, row.responseJson)) +
-    sum(effects, (row) => bytes(row.requestJson, row.responseJson, row.errorJson))
+  const decisions = (yield* gather(tx, Decisions, runId, (row) => ({
+    hadText: hasText(row.requestJson, row.responseJson, row.rationale),
+    saved: bytes(row.requestJson, row.responseJson),
+    emptied: { ...row, requestJson: "", responseJson: "", rationale: "" }
+  }))).filter(({ hadText }) => hadText)
+  const effects = (yield* gather(tx, Effects, runId, (row) => ({
+    hadText: hasText(row.requestJson, row.responseJson, row.errorJson),
+    saved: bytes(row.requestJson, row.responseJson, row.errorJson),
+    emptied: { ...row, requestJson: "", responseJson: "", errorJson: "" }
+  }))).filter(({ hadText }) => hadText)
+  decisions.forEach(({ emptied }) => tx.put(Decisions, emptied))
+  effects.forEach(({ emptied }) => tx.put(Effects, emptied))
+  const bytesSaved = sum([...decisions, ...effects], ({ saved }) => saved)
   Journal.append(
     context,
     { ...run, compactedAtMs: tx.nowMs },

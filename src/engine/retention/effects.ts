@@ -7,6 +7,7 @@ import { isSettled } from "../ledgers/Effects.js"
 import { isFinal } from "../ledgers/Runs.js"
 import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
+import { gather } from "../store/gather.js"
 import { pageBytes } from "../store/Room.js"
 import type { Transaction } from "../store/Transaction.js"
 import {
@@ -44,7 +45,7 @@ export const pruneRun = Effect.fnUntraced(function* (
   afterKey: string
 ): Effect.fn.Return<Pruned, StoreError> {
   const { isLast, rows: effects } = yield* pageOf(tx, runId, afterKey)
-  const obligations = yield* tx.select(Obligations, "where run_id = ?", [runId])
+  const obligations = yield* obligationsOf(tx, runId)
   const aliases = yield* tx.select(EffectAliases, "where run_id = ? limit ?", [runId, BigInt(pageSize)])
   const run = yield* tx.get(Runs, { runId })
   const isFinished = run !== undefined && isFinal(run.status)
@@ -116,12 +117,17 @@ export const snapshotRun = Effect.fnUntraced(function* (
  */
 export const pruneWhole = Effect.fnUntraced(function* (tx: Transaction, run: Run) {
   const { runId } = run
-  const effects = yield* tx.select(Effects, "where run_id = ?", [runId])
-  const pinned = pinnedBy(yield* tx.select(Obligations, "where run_id = ?", [runId]))
+  const effects = yield* gather(tx, Effects, runId, (row) => ({
+    ...row,
+    requestJson: "",
+    responseJson: "",
+    errorJson: ""
+  }))
+  const pinned = pinnedBy(yield* obligationsOf(tx, runId))
   const going = effects.filter((row) => isSettled(row) && !pinned.has(row.idempotencyKey))
   for (const row of going) {
     if (!(yield* isSnapshotted(tx, row))) {
-      tx.put(EffectSnapshots, { ...row, requestJson: "", responseJson: "", errorJson: "" })
+      tx.put(EffectSnapshots, row)
     }
     remove(tx, row)
   }
@@ -132,6 +138,10 @@ export const pruneWhole = Effect.fnUntraced(function* (tx: Transaction, run: Run
 })
 
 // ---- internal ----
+
+/** A run's obligations, without what they would take to be undone. */
+export const obligationsOf = (tx: Transaction, runId: string) =>
+  gather(tx, Obligations, runId, (row) => ({ ...row, payloadJson: "", resultJson: "" }))
 
 const pageOf = (tx: Transaction, runId: string, afterKey: string) =>
   Effect.map(

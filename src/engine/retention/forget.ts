@@ -7,8 +7,8 @@ import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
 import { pageBytes } from "../store/Room.js"
 import type { Transaction } from "../store/Transaction.js"
-import { EffectSnapshots, Effects, Obligations, Runs } from "../store/tables.js"
-import { pageSize, pinnedBy } from "./effects.js"
+import { EffectSnapshots, Effects, Runs } from "../store/tables.js"
+import { obligationsOf, pageSize, pinnedBy } from "./effects.js"
 
 export interface Forgotten {
   readonly removed: number
@@ -32,7 +32,7 @@ export const forgetSnapshot = Effect.fnUntraced(function* (
     [runId, afterKey, BigInt(pageSize)],
     { bytes: pageBytes }
   )
-  const pinned = pinnedBy(yield* tx.select(Obligations, "where run_id = ?", [runId]))
+  const pinned = pinnedBy(yield* obligationsOf(tx, runId))
   const run = yield* tx.get(Runs, { runId })
   // It may have been taken up again since it was found.
   if (run === undefined || !isFinal(run.status) || run.endedAtMs >= before) {

@@ -7,7 +7,7 @@ import { EffectStatus, ObligationStatus, RunStatus, TaskStatus } from "../../gen
 import * as Requests from "../ledgers/Requests.js"
 import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
-import { pageBytes } from "../store/Room.js"
+import { type Page, pageBytes } from "../store/Room.js"
 import type { Store } from "../store/Store.js"
 import type { Reader, Transaction } from "../store/Transaction.js"
 import { Effects, Obligations, type Run, Runs, Tasks, Timers } from "../store/tables.js"
@@ -25,15 +25,15 @@ export const effects = Effect.fnUntraced(function* (store: StoreService, before:
   for (const pageAfter of [finishedAfter, snapshottedAfter]) {
     let last: Run | undefined
     do {
-      const runs: ReadonlyArray<Run> = yield* store.read((snapshot) => pageAfter(snapshot, last))
-      for (const run of runs) {
+      const page: Page<Run> = yield* store.read((snapshot) => pageAfter(snapshot, last))
+      for (const run of page.rows) {
         const pruned = yield* ofRun(store, run, before)
         report.runs += pruned.effects + pruned.obligations > 0 ? 1 : 0
         report.effects += pruned.effects
         report.obligations += pruned.obligations
         report.businessKeys += pruned.businessKeys
       }
-      last = runs.length < runsPage ? undefined : runs.at(-1)
+      last = lastOf(page)
     } while (last !== undefined)
   }
   return report
@@ -44,8 +44,8 @@ export const snapshots = Effect.fnUntraced(function* (store: StoreService, befor
   let removed = 0
   let last: Run | undefined
   do {
-    const runs: ReadonlyArray<Run> = yield* store.read((snapshot) => forgettableAfter(snapshot, before, last))
-    for (const { runId } of runs) {
+    const runs: Page<Run> = yield* store.read((snapshot) => forgettableAfter(snapshot, before, last))
+    for (const { runId } of runs.rows) {
       let next: string | undefined = ""
       while (next !== undefined) {
         const afterKey: string = next
@@ -54,7 +54,7 @@ export const snapshots = Effect.fnUntraced(function* (store: StoreService, befor
         next = page.next
       }
     }
-    last = runs.length < runsPage ? undefined : runs.at(-1)
+    last = lastOf(runs)
   } while (last !== undefined)
   return removed
 })
@@ -105,26 +105,34 @@ const runsPage = 100
 const final = `status + 0 in (${RunStatus.TERMINAL}, ${RunStatus.FAILED}, ${RunStatus.STUCK}, ${RunStatus.CANCELLED})`
 const finished = `${final} and retention < ${Retained.done}`
 
+/** The row to go on from, while there may be more. */
+const lastOf = ({ isAll, rows }: Page<Run>): Run | undefined =>
+  isAll && rows.length < runsPage ? undefined : rows.at(-1)
+
 const finishedAfter = (reader: Reader, last: Run | undefined) =>
-  reader.select(
+  reader.selectWithin(
     Runs,
     `where ${finished} ${last === undefined ? "" : "and (ended_at_ms, run_id) > (?, ?)"}
      order by ended_at_ms, run_id limit ?`,
-    [...(last === undefined ? [] : [last.endedAtMs, last.runId]), BigInt(runsPage)]
+    [...(last === undefined ? [] : [last.endedAtMs, last.runId]), BigInt(runsPage)],
+    { bytes: pageBytes }
   )
 
 const snapshottedAfter = (reader: Reader, last: Run | undefined) =>
-  reader.select(Runs, `where retention = ${Retained.snapshotted} and run_id > ? order by run_id limit ?`, [
-    last?.runId ?? "",
-    BigInt(runsPage)
-  ])
+  reader.selectWithin(
+    Runs,
+    `where retention = ${Retained.snapshotted} and run_id > ? order by run_id limit ?`,
+    [last?.runId ?? "", BigInt(runsPage)],
+    { bytes: pageBytes }
+  )
 
 const forgettableAfter = (reader: Reader, before: bigint, last: Run | undefined) =>
-  reader.select(
+  reader.selectWithin(
     Runs,
     `where ${final} and retention + 0 in (1, 3, 5, 7) and ended_at_ms < ?
        ${last === undefined ? "" : "and (ended_at_ms, run_id) > (?, ?)"} order by ended_at_ms, run_id limit ?`,
-    [before, ...(last === undefined ? [] : [last.endedAtMs, last.runId]), BigInt(runsPage)]
+    [before, ...(last === undefined ? [] : [last.endedAtMs, last.runId]), BigInt(runsPage)],
+    { bytes: pageBytes }
   )
 
 const ofRun = Effect.fnUntraced(function* (store: StoreService, { runId }: Run, before: bigint) {

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { Session } from "../../gen/tape/v1/tape_pb.js"
 import { discard, toRecord, toSession } from "../ledgers/Sessions.js"
 import type { StoreError } from "../StoreError.js"
+import { type Page, pageBytes } from "../store/Room.js"
 import type { Store } from "../store/Store.js"
 import type { Reader } from "../store/Transaction.js"
 import { type SessionEvent, SessionEvents, type SessionRow, Sessions } from "../store/tables.js"
@@ -24,7 +25,7 @@ export const archiveIdle = Effect.fnUntraced(function* <E, R>(
   const report = { archived: 0, events: 0, changed: 0 }
   let last: SessionRow | undefined
   while (true) {
-    const rows: ReadonlyArray<SessionRow> = yield* store.read((snapshot) => idle(snapshot, before, last))
+    const { isAll, rows }: Page<SessionRow> = yield* store.read((snapshot) => idle(snapshot, before, last))
     for (const row of rows) {
       const session = yield* wholeOf(store, row)
       yield* archive(session)
@@ -36,18 +37,19 @@ export const archiveIdle = Effect.fnUntraced(function* <E, R>(
       }
     }
     last = rows.at(-1)
-    if (rows.length < pageSize) {
+    if (isAll && rows.length < pageSize) {
       return report
     }
   }
 })
 
 const idle = (reader: Reader, before: bigint, last: SessionRow | undefined) =>
-  reader.select(
+  reader.selectWithin(
     Sessions,
     `where last_update_time_ms < ? ${last === undefined ? "" : "and (last_update_time_ms, events_id) > (?, ?)"}
      order by last_update_time_ms, events_id limit ?`,
-    [before, ...(last === undefined ? [] : [last.lastUpdateTimeMs, last.eventsId]), BigInt(pageSize)]
+    [before, ...(last === undefined ? [] : [last.lastUpdateTimeMs, last.eventsId]), BigInt(pageSize)],
+    { bytes: pageBytes }
   )
 
 const wholeOf = Effect.fnUntraced(function* (
@@ -56,15 +58,16 @@ const wholeOf = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Session, StoreError> {
   const events: Array<SessionEvent> = []
   while (events.length < row.eventCount) {
-    const page = yield* store.read((snapshot) =>
-      snapshot.select(SessionEvents, "where events_id = ? and ord >= ? order by ord limit ?", [
-        row.eventsId,
-        BigInt(events.length),
-        BigInt(eventsPage)
-      ])
+    const { rows } = yield* store.read((snapshot) =>
+      snapshot.selectWithin(
+        SessionEvents,
+        "where events_id = ? and ord >= ? order by ord limit ?",
+        [row.eventsId, BigInt(events.length), BigInt(eventsPage)],
+        { bytes: pageBytes }
+      )
     )
-    events.push(...page)
-    if (page.length < eventsPage) {
+    events.push(...rows)
+    if (rows.length === 0) {
       break
     }
   }
