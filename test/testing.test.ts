@@ -103,6 +103,42 @@ describe("TestTape", () => {
     }).pipe(Effect.provide(Layer.provideMerge(Main, tape)))
   })
 
+  it.scoped("in two days at a gate nobody looks at the tape", () => {
+    const calls: Array<string> = []
+    const counting = Layer.effect(
+      TapeClient,
+      Effect.map(
+        TapeClient,
+        (tape) =>
+          new Proxy(tape, {
+            get: (target, name) => {
+              calls.push(String(name))
+              return Reflect.get(target, name)
+            }
+          })
+      )
+    )
+    const Main = Layer.mergeAll(Outbox.layer({ tools: [WireMoney] }), Reactors.layer({ apps: [Settle] }))
+    const tape = TestTape.layer({ connectors: { "bank.wire": bank }, dispatcher: false, reactors: false })
+    const wakes = Effect.map(TestClock.sleeps(), (sleeps) => Array.from(sleeps, (at) => at / 60_000))
+    return Effect.gen(function* () {
+      const fiber = yield* Effect.fork(Settle.start(ids(), { invoice: "A-1" }))
+      yield* TestTape.awaitGate("cfo")
+      yield* TestClock.adjust(0)
+      // The lease is looked after once more; the run, its safety net and the reactor of timers wait for the gate's time.
+      const gate = Array(3).fill(2 * 24 * 60)
+      assert.deepStrictEqual(yield* wakes, [2 / 3, ...gate])
+      calls.length = 0
+      yield* TestClock.adjust("47 hours")
+      assert.deepStrictEqual(yield* wakes, gate)
+      assert.deepStrictEqual(calls, [])
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(yield* fiber, { wireId: "bank.wire-1" })
+      assert.include(calls, "sendSignal")
+      yield* allIsWell
+    }).pipe(Effect.provide(Layer.provideMerge(Main, Layer.provideMerge(counting, tape))))
+  })
+
   it.scoped("leaves out of a year what would find nothing", () =>
     Effect.gen(function* () {
       const app = Durable.app("yearly", { input: Schema.Void, run: () => Durable.sleep("365 days") })

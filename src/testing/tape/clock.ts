@@ -36,6 +36,7 @@ export class TapeClock implements TestClock.TestClock {
 
   sleep(duration: Duration.Duration): Effect.Effect<void> {
     if (this.isClosed) return live.sleep(duration)
+    if (!Duration.isFinite(duration)) return Effect.never
     return Effect.async((resume) => {
       const at = this.now + Duration.toMillis(duration)
       if (at <= this.now) return resume(Effect.void)

@@ -83,9 +83,7 @@ export const rests = (clock: TapeClock, { agenda }: News): { readonly make: (loo
           // Whole milliseconds: a sleep is rounded, and what is left of one could be shorter than any.
           const pause = Math.ceil((next ?? Math.max(end, Math.min(until, topic.due(lookedAt)))) - now)
           if (pause <= 0) return
-          yield* pause === Number.POSITIVE_INFINITY
-            ? topic.changed
-            : Effect.raceFirst(Effect.sleep(pause), topic.changed)
+          yield* Effect.raceFirst(Effect.sleep(pause), topic.changed)
         }
       }).pipe(
         // Whatever ends the rest, the look comes after it.
