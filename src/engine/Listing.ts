@@ -17,33 +17,39 @@ export const some = <A extends Message>(
   ledger: (reader: Reader) => Answer<A>
 ): Answer<A> => Effect.map(ledger(bounded(snapshot, maxBytes, () => {})), (answer) => fitting(output, answer, maxBytes))
 
-/** A list that is only worth something as a whole: what there is no room for is not left out in silence. */
+/** What an answer has room for. */
+export interface Limits {
+  readonly maxMessageBytes: number
+  readonly maxListed: number
+}
+
+/**
+ * A list that is only worth something as a whole: what there is no room for is not left out in silence. The ledger asks
+ * for one row more than may be listed, to tell whether there is one.
+ */
 export const whole = <A>(
   snapshot: Snapshot,
   hint: string,
-  maxBytes: number,
+  { maxListed, maxMessageBytes }: Limits,
   ledger: (reader: Reader) => Answer<A>
 ): Answer<A> =>
   Effect.suspend(() => {
-    let isCut = false
-    const reader = bounded(snapshot, maxBytes, () => {
-      isCut = true
+    let beyond: string | undefined
+    const reader = bounded(snapshot, maxMessageBytes, (rows, isAll) => {
+      beyond ??= rows > maxListed ? `has more than ${maxListed} items` : undefined
+      beyond ??= isAll ? undefined : `takes more than ${maxMessageBytes} bytes`
     })
-    return Effect.filterOrFail(
-      ledger(reader),
-      () => !isCut,
-      () => Refusal.exhausted(`the answer takes more than ${maxBytes} bytes: ${hint}`)
+    return Effect.flatMap(ledger(reader), (answer) =>
+      beyond === undefined ? Effect.succeed(answer) : Refusal.exhausted(`the answer ${beyond}: ${hint}`)
     )
   })
 
 /** Reads whose every query ends where the room does. */
-const bounded = (snapshot: Snapshot, bytes: number, onCut: () => void): Reader => ({
+const bounded = (snapshot: Snapshot, bytes: number, look: (rows: number, isAll: boolean) => void): Reader => ({
   ...snapshot,
   select: (table, clause, parameters) =>
     Effect.map(snapshot.selectWithin(table, clause, parameters, { bytes }), ({ isAll, rows }) => {
-      if (!isAll) {
-        onCut()
-      }
+      look(rows.length, isAll)
       return rows
     })
 })

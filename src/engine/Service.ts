@@ -91,7 +91,7 @@ const served = (
   ): Effect.Effect<MessageShape<O>, Refusal> =>
     read((snapshot, nowMs) => Listing.some(snapshot, output, maxMessageBytes, (reader) => ledger(reader, nowMs)))
   const listWhole = <A>(hint: string, ledger: (reader: Reader) => Answer<A>): Effect.Effect<A, Refusal> =>
-    read((snapshot) => Listing.whole(snapshot, hint, maxMessageBytes, ledger))
+    read((snapshot) => Listing.whole(snapshot, hint, settings, ledger))
 
   return {
     beginRun: (request, call) =>

@@ -199,6 +199,15 @@ describe("the engine's limits", () => {
         Effect.map(tape.listDueTimers({ limit, claim }), ({ timers }) => timers.length)
       assert.deepStrictEqual(yield* Effect.all([count(10_000n), count(3n), count(0n)]), [500, 3, 200])
       assert.deepStrictEqual(yield* Effect.all([count(10_000n, true), count(10_000n, true)]), [500, 20])
+      // Of what is only worth something as a whole nothing is left out in silence.
+      const owed = tape.listObligations({ runId })
+      const owe = (effectKey: string) => tape.registerCompensation({ runId, effectKey, kind: "undo" })
+      yield* Effect.forEach(names.slice(0, 500), owe, { concurrency: 64, discard: true })
+      assert.lengthOf((yield* owed).obligations, 500)
+      yield* owe("one more")
+      const error = yield* Effect.flip(owed)
+      assert.strictEqual(error._tag, "ResourceExhausted")
+      assert.match(error.message, /more than 500 items: ask for only_unresolved/)
       const event = (id: string) => tape.appendEvent({ sessionId: "s", event: { id } })
       yield* Effect.forEach(names, event, { concurrency: 64, discard: true })
       for (const maxEvents of [0n, 10_000n]) {

@@ -151,7 +151,7 @@ export const list = Effect.fnUntraced(function* (reader: Reader, request: ListOb
   const rows = yield* reader.select(
     Obligations,
     `where run_id = ? ${statusFilter > 0 ? "and status = ?" : onlyUnresolved ? open : ""} order by seq desc limit ?`,
-    [runId, ...(statusFilter > 0 ? [statusFilter] : []), BigInt(maxListed)]
+    [runId, ...(statusFilter > 0 ? [statusFilter] : []), BigInt(maxListed + 1)]
   )
   return create(ListObligationsResponseSchema, { obligations: rows.map(toRecord) })
 })

@@ -77,7 +77,7 @@ export const list = (reader: Reader, { subjectPattern }: ListReactionsRequest, m
       Reactions,
       `where deleted = 0 ${subjectPattern === "" ? "" : "and subject_pattern = ?"}
        order by created_at_ms, reaction_id limit ?`,
-      [...(subjectPattern === "" ? [] : [subjectPattern]), BigInt(maxListed)]
+      [...(subjectPattern === "" ? [] : [subjectPattern]), BigInt(maxListed + 1)]
     ),
     (rows) => create(ListReactionsResponseSchema, { reactions: rows.map(toRecord) })
   )
