@@ -176,7 +176,7 @@ const served = (
         housekeeping.discarded
       ),
     appendEvent: (request, call) => {
-      const ledger = (context: Journal.Context) => Sessions.append(context, request)
+      const ledger = (context: Journal.Context) => Sessions.append(context, request, maxMessageBytes)
       const hasId = request.event !== undefined && request.event.id !== ""
       return hasId ? write(call, ledger) : once(rpcs.appendEvent, request, call, ledger)
     },

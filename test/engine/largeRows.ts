@@ -86,6 +86,17 @@ export const messages = (tape: Tape) =>
     assert.match(escaped.message, /journal entry would take 12\d{4} bytes.*limit is 100000/)
     assert.isFalse((yield* tape.getValue(key)).found)
 
+    const session = { sessionId: "grows" }
+    const merge = (stateDeltaJson: string) => tape.appendEvent({ ...session, event: {}, stateDeltaJson })
+    const text = JSON.stringify("x".repeat(40_000))
+    yield* Effect.forEach(["a", "b"], (name) => merge(`{"${name}":${text}}`))
+    const grown = yield* Effect.flip(merge(`{"c":${text}}`))
+    assert.strictEqual(grown._tag, "ResourceExhausted")
+    assert.match(grown.message, /state would take 12\d{4} bytes.*limit is 100000/)
+    yield* merge(`{"c":${text},"a":null}`)
+    const { session: found } = yield* tape.getSession(session)
+    assert.deepStrictEqual(Object.keys(JSON.parse(found?.stateJson ?? "")), ["b", "c"])
+
     const write = (length: number, ifVersion: bigint) =>
       tape.writeValue({ ...key, valueJson: "x".repeat(length), ifVersion })
     for (const [version, length] of [40_000, 30_000, 60_000, 70_000, 10].entries()) {

@@ -85,7 +85,11 @@ export const discard = (tx: Transaction, { appName, eventCount, eventsId, sessio
 }
 
 /** Appends an event and merges its delta into the state; an event that is stored already is answered as it is. */
-export const append = Effect.fnUntraced(function* (context: Journal.Context, request: AppendEventRequest) {
+export const append = Effect.fnUntraced(function* (
+  context: Journal.Context,
+  request: AppendEventRequest,
+  maxBytes: number
+) {
   const { tx } = context
   const { appName, event, sessionId, stateDeltaJson, userId } = request
   if (event === undefined) {
@@ -100,6 +104,12 @@ export const append = Effect.fnUntraced(function* (context: Journal.Context, req
     return toResponse(stored, session)
   }
   const stateJson = yield* merge(session.stateJson, stateDeltaJson)
+  const size = Buffer.byteLength(stateJson) + otherBytes
+  if (size > maxBytes && stateJson.length > session.stateJson.length) {
+    return yield* Refusal.exhausted(
+      `the session's state would take ${size} bytes, and nobody could read it; the limit is ${maxBytes} bytes`
+    )
+  }
   const row = toRow(event, session, tx.nowMs)
   const changed = {
     ...session,
@@ -145,6 +155,9 @@ const merge = (stateJson: string, deltaJson: string): Effect.Effect<string, Refu
   })
   return Effect.succeed(JsonText.object(merged))
 }
+
+/** What a message has around a session's state, at most: its key, numbers and tags. */
+const otherBytes = 3_000
 
 const empty = (tx: Transaction, key: Pick<SessionRow, "appName" | "userId" | "sessionId">): SessionRow => ({
   ...key,
