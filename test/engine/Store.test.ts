@@ -20,6 +20,7 @@ import {
 import { Client, TapeClient } from "effect-tape"
 import { Engine, Ids, Store, StoreError } from "effect-tape/engine"
 import { EffectStatus, RunStatus } from "effect-tape/proto"
+import * as SqliteDriver from "../../src/engine/store/sqlite/SqliteDriver.js"
 import * as SqliteStore from "../../src/engine/store/sqlite/SqliteStore.js"
 import type { Job } from "../../src/engine/store/Transaction.js"
 import * as Tables from "../../src/engine/store/tables.js"
@@ -181,6 +182,19 @@ describe("transactions", () => {
       assert.isUndefined(found)
       assert.isFalse((yield* tape.getEffect({ runId, idempotencyKey: "k" })).found)
     }).pipe(Effect.provide(tapeOverStore))
+  )
+
+  it.effect("a failure that has already rolled back is told as it is", () =>
+    Effect.gen(function* () {
+      const db = new Database(":memory:")
+      const driver = SqliteDriver.make(db, () => new StoreError({ reason: "Unavailable", url: "", detail: "another" }))
+      const full = Effect.zipRight(
+        Effect.sync(() => db.exec("rollback")),
+        Effect.fail("no space left")
+      )
+      assert.strictEqual(yield* Effect.flip(driver.transaction("begin immediate", full)), "no space left")
+      assert.isFalse(db.inTransaction)
+    })
   )
 
   it.effect("closing answers all who wait, also those whom the queue has no room for", () =>

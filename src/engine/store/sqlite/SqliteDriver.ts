@@ -122,14 +122,17 @@ export const make = (db: Database.Database, failed: (cause: unknown) => StoreErr
         }
         const exit = Effect.runSyncExit(body)
         try {
-          prepare(Exit.isSuccess(exit) ? "commit" : "rollback").run()
+          if (Exit.isSuccess(exit)) {
+            prepare("commit").run()
+          }
           return exit
         } catch (cause) {
+          return Effect.fail(failed(cause))
+        } finally {
           // Some failures have already rolled back.
           if (db.inTransaction) {
             prepare("rollback").run()
           }
-          return Effect.fail(failed(cause))
         }
       })
   }
