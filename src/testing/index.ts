@@ -1,2 +1,6 @@
+export * as Crashes from "./Crashes.js"
+export * as Failpoint from "./Failpoint.js"
+export * as Lineage from "./Lineage.js"
+export * as Reliability from "./Reliability.js"
 export * as TestConnector from "./TestConnector.js"
 export * as TestTape from "./TestTape.js"

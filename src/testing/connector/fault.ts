@@ -1,7 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import type { Dispatched, Observed, Protocol, Request } from "../../connectors/protocol.js"
+import { chances, percent } from "../internal/chance.js"
 
 /**
  * When a fault strikes: at the first dispatch that it applies to, at every one, or with a probability from 0 to 1.
@@ -66,7 +66,7 @@ export const describe = (fault: Fault): string => {
     return on + [...steps, "off"].join("->")
   }
   const { mishap, when } = fault
-  return on + (when === "always" ? "" : when === "once" ? "1*" : `${Math.round(when * 1e6) / 1e4}%`) + wordOf(mishap)
+  return on + (when === "always" ? "" : when === "once" ? "1*" : percent(when)) + wordOf(mishap)
 }
 
 /** The same connector, with faults; each life of it begins anew. Observing and compensating go through. */
@@ -116,12 +116,12 @@ type Draw = (request: Request) => Effect.Effect<ReadonlyArray<Mishap>>
 
 const draws = (fault: Fault): Draw => {
   const { seed = 0, tool } = fault.options
-  const random = Random.make(seed)
+  const isDrawn = chances(seed)
   let dispatches = 0
   const strikes = (when: When): Effect.Effect<boolean> => {
     if (when === "always") return Effect.succeed(true)
     if (when === "once") return Effect.succeed(dispatches === 1)
-    return Effect.map(random.next, (drawn) => drawn < when)
+    return isDrawn(when)
   }
   return (request) =>
     Effect.suspend(() => {

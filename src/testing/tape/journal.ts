@@ -41,7 +41,7 @@ export class Journal {
       kind: row.kind,
       subject: row.subject,
       atMs: Number(row.tsMs),
-      payload: Option.getOrElse(parse(row.payloadJson), () => row.payloadJson)
+      payload: payloadOf(row.payloadJson)
     }))
   }
 
@@ -82,3 +82,6 @@ export class Journal {
 }
 
 const parse = Schema.decodeOption(Schema.parseJson())
+
+/** As it is stored, when it is no JSON. */
+export const payloadOf = (json: string): unknown => Option.getOrElse(parse(json), () => json)

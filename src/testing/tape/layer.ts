@@ -16,9 +16,12 @@ import * as SqliteStore from "../../engine/store/sqlite/SqliteStore.js"
 import { Rests } from "../../internal/rest.js"
 import * as Outbox from "../../Outbox.js"
 import * as Reactors from "../../Reactors.js"
+import * as Failpoint from "../Failpoint.js"
 import type * as TestConnector from "../TestConnector.js"
 import { layer as counterparties } from "../TestConnector.js"
 import { outer, TapeClock } from "./clock.js"
+import { Daemons, supervised } from "./daemons.js"
+import { Fate } from "./mortal.js"
 import { News, rests } from "./news.js"
 import { Pulse } from "./pulse.js"
 import { make, TestTape } from "./service.js"
@@ -49,6 +52,11 @@ export interface Options<
     | undefined
   /** Settings of the engine. */
   readonly engine?: Engine.EngineOptions | undefined
+  /**
+   * Where the engine fails, sleeps or dies, for all processes alike. What `Failpoint.layer` would refuse is a defect here.
+   * Defaults to nowhere.
+   */
+  readonly failpoints?: Failpoint.Points | undefined
   /** Ids count from it, and random numbers are drawn from it. Defaults to 1. */
   readonly seed?: number | undefined
 }
@@ -142,10 +150,14 @@ export const layer = <
         Layer.provide(Ids.layerSeeded(seed))
       )
       const served = Layer.provideMerge(
-        Client.layerHandlers(Engine.Engine, {
+        Client.layerHandlers(
+          // A failpoint that cannot be is a mistake in the test's own text.
+          Effect.flatMap(Engine.Engine, (engine) =>
+            Effect.orDie(Failpoint.handlers(engine, options.failpoints ?? {}, { seed }))
+          ),
           // What is away here is closed.
-          retry: Schedule.stop
-        }),
+          { retry: Schedule.stop }
+        ),
         Engine.layer(options.engine)
       )
       const context = yield* Layer.build(Layer.provideMerge(served, stored)).pipe(
@@ -155,17 +167,23 @@ export const layer = <
       const store = Context.get(context, Store)
       // Without connectors there is no name to be provided.
       const connected = yield* Layer.build(counterparties(options.connectors ?? ({} as C)))
+      const fate = new Fate()
       const tape = Context.pick(Client.TapeClient)(context).pipe(
         Context.add(TestTape, make(store, news, clock)),
         Context.add(Rests, rests(clock, news)),
         Context.add(Lease.Settings, { owner: "test" }),
+        Context.add(Daemons, { fate }),
         Context.merge(connected)
       )
-      yield* Effect.mapInputContext(
-        Layer.build(loops(options)),
-        (outside: Context.Context<Outside<C, Apps, Tools>>) =>
-          // What is not of this tape is what the caller provides.
-          Context.merge(outside, tape) as Context.Context<Inside<C, Apps, Tools>>
+      yield* supervised(Context.get(tape, Client.TapeClient), fate, (client) =>
+        Effect.mapInputContext(
+          Layer.build(loops(options)),
+          (outside: Context.Context<Outside<C, Apps, Tools>>) =>
+            // What is not of this tape is what the caller provides.
+            Context.merge(outside, Context.add(tape, Client.TapeClient, client)) as Context.Context<
+              Inside<C, Apps, Tools>
+            >
+        )
       )
       return tape
     })

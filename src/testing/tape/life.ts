@@ -1,26 +1,8 @@
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import { TapeClient } from "../../Client.js"
-import type { TapeError } from "../../Errors.js"
-
-/**
- * Where a life ends: right before a call is sent, or right after the tape has done what it asks.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Death {
-  readonly at: "before" | "after"
-  /** Any unary call when left out. */
-  readonly call?: keyof TapeClient["Type"] | undefined
-  /** Which of those calls, 1 for the first. Defaults to 1. */
-  readonly nth?: number | undefined
-  /** Only calls with such a request count. Defaults to all. */
-  readonly where?: ((request: object) => boolean) | undefined
-}
+import { type Death, Doom, Fate, mortal } from "./mortal.js"
 
 /**
  * A life ended by itself, without coming to the call at which it was to die.
@@ -81,77 +63,22 @@ export const life = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   death?: Death
 ): Effect.Effect<Life<A, E>, never, R | TapeClient> =>
+  lifeUnder(self, new Fate(death === undefined ? [] : [new Doom(death)]))
+
+/** A life that dies of what is next for all of a tape's processes. */
+export const lifeUnder = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  fate: Fate
+): Effect.Effect<Life<A, E>, never, R | TapeClient> =>
   Effect.gen(function* () {
-    const died = yield* Deferred.make<void>()
-    let isDead = false
-    let calls = 0
-    const die = Effect.sync(() => {
-      isDead = true
-      Deferred.unsafeDone(died, Effect.void)
-    })
-    const isLast = (call: string, request: object) => {
-      if (death === undefined || call !== (death.call ?? call) || death.where?.(request) === false) return false
-      calls += 1
-      return calls === (death.nth ?? 1)
-    }
-    const around: Around = (name, request, call) =>
-      Effect.suspend(() => {
-        if (isDead) return silence
-        if (!isLast(name, request)) return Effect.flatMap(call, (answer) => (isDead ? silence : Effect.succeed(answer)))
-        return death?.at === "after"
-          ? Effect.zipRight(Effect.zipRight(Effect.ignore(call), die), silence)
-          : Effect.zipRight(die, silence)
-      })
-    const cut = wrapped(yield* TapeClient, around, () => isDead)
-    const fiber = yield* Effect.fork(Effect.provideService(self, TapeClient, cut))
+    const { client, die, died, isDead } = yield* mortal(yield* TapeClient, "program", fate)
+    const fiber = yield* Effect.fork(Effect.provideService(self, TapeClient, client))
     // Not waited for: what it does in dying nobody hears either.
     const buried = Effect.asVoid(Fiber.interruptFork(fiber))
-    yield* Effect.fork(Effect.zipRight(Deferred.await(died), buried))
+    yield* Effect.fork(Effect.zipRight(died, buried))
     const survived = Effect.zipRight(
       Fiber.await(fiber),
-      Effect.suspend(() =>
-        isDead
-          ? Effect.void
-          : new Survived({ death: death === undefined ? "when killed" : `${death.at} ${death.call ?? "a call"}` })
-      )
+      Effect.suspend(() => (isDead() ? Effect.void : new Survived({ death: fate.next?.words ?? "when killed" })))
     )
-    return {
-      fiber,
-      kill: Effect.zipRight(die, buried),
-      died: Effect.raceFirst(Deferred.await(died), survived)
-    }
-  })
-
-// ---------------------------------------------------------------------------------------------------------------------
-// internal
-// ---------------------------------------------------------------------------------------------------------------------
-
-type Service = TapeClient["Type"]
-
-type Around = (
-  name: string,
-  request: object,
-  call: Effect.Effect<unknown, TapeError>
-) => Effect.Effect<unknown, TapeError>
-
-const silence = Effect.interruptible(Effect.never)
-
-/** Every unary call goes through `around`; streams end in silence. */
-const wrapped = (tape: Service, around: Around, isDead: () => boolean): Service =>
-  new Proxy(tape, {
-    get: (target, name) => {
-      const method: unknown = Reflect.get(target, name)
-      if (typeof method !== "function" || typeof name !== "string") return method
-      return (request: object, options?: object): unknown => {
-        // What a method of the client gives is an effect of one answer or a stream of them.
-        const answer = Reflect.apply(method, target, [request, options]) as
-          | Effect.Effect<unknown, TapeError>
-          | Stream.Stream<unknown, TapeError>
-        return Effect.isEffect(answer)
-          ? around(name, request, answer as Effect.Effect<unknown, TapeError>)
-          : Stream.mapEffect(answer as Stream.Stream<unknown, TapeError>, (entry) =>
-              isDead() ? silence : Effect.succeed(entry)
-            )
-      }
-    }
+    return { fiber, kill: Effect.zipRight(die, buried), died: Effect.raceFirst(died, survived) }
   })
