@@ -21,8 +21,8 @@ export interface Matcher {
 }
 
 /** How soon a change is noticed that was made through another server; a private store has no other. */
-const lookAgainAfter = ({ url }: StoreService): Duration.DurationInput =>
-  /^(?:sqlite:)?:?memory:?$/.test(url) ? Duration.infinity : "1 second"
+const lookAgainAfter = ({ isShared }: StoreService): Duration.DurationInput =>
+  isShared ? "1 second" : Duration.infinity
 
 type StoreService = Context.Tag.Service<Store>
 

@@ -40,6 +40,8 @@ export class Store extends Context.Tag("effect-tape/engine/Store")<
   Store,
   {
     readonly url: string
+    /** Whether another process may write to it, too. */
+    readonly isShared: boolean
     /**
      * Applies a call in a transaction, together with whatever else is waiting, and answers once it is durable. A call
      * that is interrupted before its turn is not applied.

@@ -206,6 +206,7 @@ const make = Effect.fnUntraced(function* (
 
   return {
     url,
+    isShared: true,
     write,
     read,
     nowMs: Effect.sync(() => clock.now()),

@@ -80,6 +80,7 @@ const make = Effect.fnUntraced(function* (
 
   return {
     url: options.url,
+    isShared: file.isShared,
     write,
     read,
     nowMs: Effect.map(Clock.currentTimeMillis, wholeMs),
