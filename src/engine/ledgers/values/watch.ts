@@ -41,12 +41,13 @@ export const watch = (
     }
     const [events, moved] = yield* store.read((snapshot) => page(snapshot, request, after, isFirst))
     const large = events.findIndex((event) => sizeOf(event, maxBytes) > maxBytes)
-    if (large === 0) {
-      return yield* tooLarge(events[0]!, maxBytes)
+    if (large === -1) {
+      return [events, moved] as const
     }
     const last = events[large - 1]?.value
+    // Those before it are told first; with nothing before it, there is nothing left but to say so.
     return last === undefined
-      ? ([events, moved] as const)
+      ? yield* tooLarge(events[large]!, maxBytes)
       : ([events.slice(0, large), { after: last.version, isFirst: false, readUpTo: undefined }] as const)
   })
   return Stream.unfoldChunkEffect<Cursor, ValueEvent, Refusal, never>(
