@@ -1,7 +1,9 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { StoreError } from "../../engine/StoreError.js"
 import type { Store } from "../../engine/store/Store.js"
+import type { Reader } from "../../engine/store/Transaction.js"
 import { Effects, Journal as Entries, Obligations, Runs } from "../../engine/store/tables.js"
 import { EffectStatus, ObligationStatus, RunStatus } from "../../gen/tape/v1/tape_pb.js"
 import type { TapeClock } from "./clock.js"
@@ -82,6 +84,10 @@ export class TestTape extends Context.Tag("effect-tape/testing/TestTape")<
   TestTape,
   {
     readonly state: Effect.Effect<State>
+    /** Those of the state, which cost less than all of it. */
+    readonly runs: Effect.Effect<State["runs"]>
+    /** Those of the state, which cost less than all of it. */
+    readonly effects: Effect.Effect<State["effects"]>
     /** Waits for the next write, whatever it is, after the state that was looked at last. */
     readonly changed: (since: number) => Effect.Effect<void>
     /** Goes up with every write. */
@@ -93,7 +99,9 @@ export class TestTape extends Context.Tag("effect-tape/testing/TestTape")<
 
 export const make = (store: Context.Tag.Service<Store>, news: News, clock: TapeClock): TestTape["Type"] => ({
   // The test's own file: that it cannot be read is nothing that a test could answer.
-  state: Effect.orDie(stateOf(store)),
+  state: Effect.orDie(store.read(stateOf)),
+  runs: Effect.orDie(store.read(runsOf)),
+  effects: Effect.orDie(store.read(effectsOf)),
   changed: news.after,
   version: Effect.sync(() => news.version),
   nextWake: Effect.sync(() => clock.next)
@@ -103,49 +111,56 @@ export const make = (store: Context.Tag.Service<Store>, news: News, clock: TapeC
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const stateOf = (store: Context.Tag.Service<Store>) =>
-  store.read(({ select }) =>
-    Effect.gen(function* () {
-      const entries = yield* select(Entries, "order by global_seq", [])
-      const runs = yield* select(Runs, "order by started_at_ms, run_id", [])
-      const effects = yield* select(Effects, "order by ts_ms, run_id, seq", [])
-      const obligations = yield* select(Obligations, "order by ts_ms, run_id, seq", [])
-      return {
-        journal: new Journal(entries),
-        runs: runs.map(
-          (row) =>
-            new Run({
-              runId: row.runId,
-              app: row.appName,
-              invocation: row.invocationId,
-              status: RunStatus[row.status],
-              gate: row.waitingOnGate
-            })
-        ),
-        effects: effects
-          .filter(({ toolName }) => !toolName.startsWith("run."))
-          .map(
-            (row) =>
-              new EffectState({
-                runId: row.runId,
-                idempotencyKey: row.idempotencyKey,
-                businessKey: row.businessKey,
-                tool: row.toolName,
-                connector: row.connector,
-                status: EffectStatus[row.status],
-                attempts: row.dispatchAttempts
-              })
-          ),
-        obligations: obligations.map(
-          (row) =>
-            new ObligationState({
-              runId: row.runId,
-              effectKey: row.effectKey,
-              kind: row.kind,
-              status: ObligationStatus[row.status],
-              lastError: row.lastError
-            })
-        )
-      } satisfies State
-    })
+const stateOf = (reader: Reader) =>
+  Effect.all({
+    journal: Effect.map(reader.select(Entries, "order by global_seq", []), (entries) => new Journal(entries)),
+    runs: runsOf(reader),
+    effects: effectsOf(reader),
+    obligations: obligationsOf(reader)
+  }) satisfies Effect.Effect<State, StoreError>
+
+const runsOf = ({ select }: Reader) =>
+  Effect.map(select(Runs, "order by started_at_ms, run_id", []), (rows) =>
+    rows.map(
+      (row) =>
+        new Run({
+          runId: row.runId,
+          app: row.appName,
+          invocation: row.invocationId,
+          status: RunStatus[row.status],
+          gate: row.waitingOnGate
+        })
+    )
+  )
+
+const effectsOf = ({ select }: Reader) =>
+  Effect.map(select(Effects, "order by ts_ms, run_id, seq", []), (rows) =>
+    rows
+      .filter(({ toolName }) => !toolName.startsWith("run."))
+      .map(
+        (row) =>
+          new EffectState({
+            runId: row.runId,
+            idempotencyKey: row.idempotencyKey,
+            businessKey: row.businessKey,
+            tool: row.toolName,
+            connector: row.connector,
+            status: EffectStatus[row.status],
+            attempts: row.dispatchAttempts
+          })
+      )
+  )
+
+const obligationsOf = ({ select }: Reader) =>
+  Effect.map(select(Obligations, "order by ts_ms, run_id, seq", []), (rows) =>
+    rows.map(
+      (row) =>
+        new ObligationState({
+          runId: row.runId,
+          effectKey: row.effectKey,
+          kind: row.kind,
+          status: ObligationStatus[row.status],
+          lastError: row.lastError
+        })
+    )
   )

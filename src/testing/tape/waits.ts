@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { TapeClient } from "../../Client.js"
 import type { TapeError } from "../../Errors.js"
-import { type EffectState, type Run, type State, TestTape } from "./service.js"
+import { type EffectState, type Run, TestTape } from "./service.js"
 
 /**
  * What was waited for has not come.
@@ -49,8 +49,11 @@ export interface AwaitOptions {
  * @category waiting
  */
 export const awaitGate = (gate: string, options: AwaitOptions = {}): Effect.Effect<Run, NotReached, TestTape> =>
-  awaited(`gate ${gate}`, options, ({ runs }) =>
-    runs.find((run) => run.gate === gate && run.status === "WAITING" && isOf(run, options))
+  awaited(
+    `gate ${gate}`,
+    options,
+    ({ runs }) => runs,
+    (run) => run.gate === gate && run.status === "WAITING"
   )
 
 /**
@@ -64,8 +67,11 @@ export const awaitEffect = (
   options: AwaitOptions & { readonly status?: "PENDING" | "CONFIRMED" | "FAILED" | "UNKNOWN" | undefined } = {}
 ): Effect.Effect<EffectState, NotReached, TestTape> => {
   const { status = "CONFIRMED" } = options
-  return awaited(`${tool} ${status}`, options, ({ effects }) =>
-    effects.find((effect) => effect.tool === tool && effect.status === status && isOf(effect, options))
+  return awaited(
+    `${tool} ${status}`,
+    options,
+    ({ effects }) => effects,
+    (effect) => effect.tool === tool && effect.status === status
   )
 }
 
@@ -81,11 +87,11 @@ export const awaitRun = (
   options: AwaitOptions & { readonly status?: string | undefined } = {}
 ): Effect.Effect<Run, NotReached, TestTape> => {
   const { status } = options
-  return awaited(`${app} ${status ?? "finished"}`, options, ({ runs }) =>
-    runs.find(
-      (run) =>
-        run.app === app && isOf(run, options) && (status === undefined ? final.has(run.status) : run.status === status)
-    )
+  return awaited(
+    `${app} ${status ?? "finished"}`,
+    options,
+    ({ runs }) => runs,
+    (run) => run.app === app && (status === undefined ? final.has(run.status) : run.status === status)
   )
 }
 
@@ -113,22 +119,21 @@ export const openGate = (
 
 const final: ReadonlySet<string> = new Set(["TERMINAL", "FAILED", "CANCELLED", "STUCK"])
 
-const isOf = (row: { readonly runId: string }, { runId }: AwaitOptions): boolean =>
-  runId === undefined || row.runId === runId
-
 const live = Clock.make()
 
-const awaited = <A>(
+const awaited = <A extends { readonly runId: string }>(
   awaited: string,
-  { timeout = "5 seconds" }: AwaitOptions,
-  find: (state: State) => A | undefined
+  { runId, timeout = "5 seconds" }: AwaitOptions,
+  rowsOf: (tape: TestTape["Type"]) => Effect.Effect<ReadonlyArray<A>>,
+  isIt: (row: A) => boolean
 ): Effect.Effect<A, NotReached, TestTape> =>
   Effect.gen(function* () {
     const tape = yield* TestTape
     const found = Effect.gen(function* () {
       for (;;) {
         const version = yield* tape.version
-        const row = find(yield* tape.state)
+        const rows = yield* rowsOf(tape)
+        const row = rows.find((row) => isIt(row) && (runId === undefined || row.runId === runId))
         if (row !== undefined) return row
         yield* tape.changed(version)
       }
