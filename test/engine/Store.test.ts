@@ -93,6 +93,8 @@ describe("opening a store", () => {
           const error = yield* Effect.flip(open(`sqlite:${path}`))
           assert.strictEqual(error.reason, "AlreadyOpen")
           assert.include(error.message, path)
+          Fs.symlinkSync(path, `${path}.link`)
+          assert.strictEqual((yield* Effect.flip(open(`sqlite:${path}.link`))).reason, "AlreadyOpen")
         })
       )
       yield* open(`sqlite:${path}`)

@@ -70,10 +70,12 @@ const fileOf = (url: string, error: SqliteFile["error"]): Effect.Effect<string, 
     if (!Fs.existsSync(folder)) {
       return Effect.fail(error("NotWritable", `the folder ${folder} does not exist`))
     }
-    if (Fs.existsSync(path) && Fs.statSync(path).isDirectory()) {
-      return Effect.fail(error("NotWritable", `${path} is a folder`))
+    if (!Fs.existsSync(path)) {
+      return Effect.succeed(Path.join(Fs.realpathSync(folder), Path.basename(path)))
     }
-    return Effect.succeed(Path.join(Fs.realpathSync(folder), Path.basename(path)))
+    return Fs.statSync(path).isDirectory()
+      ? Effect.fail(error("NotWritable", `${path} is a folder`))
+      : Effect.succeed(Fs.realpathSync(path))
   })
 
 const reserve = (path: string, error: SqliteFile["error"]): Effect.Effect<void, StoreError, Scope.Scope> =>
