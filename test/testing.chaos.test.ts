@@ -11,11 +11,13 @@ import {
   Layer,
   Logger,
   Ref,
+  Schedule,
   Schema,
   Stream,
   TestClock
 } from "effect"
-import { Durable, Outbox, Reactors, TapeClient } from "effect-tape"
+import { Client, Durable, Outbox, Reactors, TapeClient } from "effect-tape"
+import { Engine } from "effect-tape/engine"
 import { Crashes, Failpoint, Lineage, Reliability, TestConnector, TestTape } from "effect-tape/testing"
 
 const Wire = Schema.Struct({ wireId: Schema.String })
@@ -335,9 +337,11 @@ describe("Failpoint", () => {
     assert.strictEqual(of(panic), "p=panic")
     assert.strictEqual(of(panic.pipe(withProbability(0.25))), "p=25%panic")
     assert.strictEqual(of(withProbability(panic, 0.125)), "p=12.5%panic")
+    assert.strictEqual(of(withProbability(panic, 0.000_000_1)), "p=0.00001%panic")
+    assert.strictEqual(of(withProbability(panic, 0.1 + 0.2)), "p=30%panic")
     assert.strictEqual(of(panic.pipe(skipFirst(2))), "p=2*off->panic")
     assert.strictEqual(of(sleep("250 millis")), "p=sleep(250)")
-    assert.strictEqual(of(fails("no space left (50%)".replace(")", ""))), "p=return(no space left (50%)")
+    assert.strictEqual(of(fails("no space left (50%")), "p=return(no space left (50%)")
     assert.strictEqual(of(panic.pipe(times(3), withProbability(0.5), skipFirst(1))), "p=1*off->50%3*panic")
     assert.strictEqual(of(panic.pipe(skipFirst(1), withProbability(0.5), times(3))), "p=1*off->50%3*panic")
     assert.strictEqual(of(panic.pipe(times(1), orElse(sleep("1 second")))), "p=1*panic->sleep(1000)")
@@ -402,7 +406,30 @@ describe("Failpoint", () => {
     )
   )
 
-  it.live("CHA-01 · probabilities are seeded, and points do not take each other's numbers", () => {
+  it.scoped("CHA-01 · an engine of one's own has them, and says what it cannot have", () =>
+    Effect.gen(function* () {
+      const tape = (points: Failpoint.Points) =>
+        Client.layerHandlers(Engine.Engine, { retry: Schedule.stop }).pipe(
+          Layer.provide(Failpoint.layer(points)),
+          Layer.provide(Engine.layerUrl("memory:"))
+        )
+      const call = Effect.flatMap(TapeClient, (tape) => tape.getSession({ appName: "a", userId: "u", sessionId: "s" }))
+      const calls = Effect.forEach([1, 2], () => Effect.either(call))
+      const [first, second] = yield* Effect.provide(calls, tape({ "getSession.before": fails("busy").pipe(times(1)) }))
+      assert.isTrue(first !== undefined && Either.isLeft(first))
+      assert.isTrue(second !== undefined && Either.isRight(second))
+      // What a program without types could write.
+      for (const name of ["getSessions.before", "getSession.between", "watchValue.before", "toString.before"]) {
+        const untyped: object = { [name]: panic }
+        assert.strictEqual(
+          (yield* Effect.flip(Effect.provide(Effect.void, tape(untyped)))).message,
+          `the failpoint "${name}" is nowhere in the engine`
+        )
+      }
+    })
+  )
+
+  it.live("CHA-01 · probabilities are seeded, and each point draws its own", () => {
     const drawn = (points: Failpoint.Points, seed: number) =>
       Effect.gen(function* () {
         const tape = yield* TapeClient
@@ -415,6 +442,8 @@ describe("Failpoint", () => {
       assert.includeMembers(once, [true, false])
       assert.deepStrictEqual(yield* drawn(points, 1), once)
       assert.notDeepEqual(yield* drawn(points, 2), once)
+      const after: Failpoint.Points = { "getSession.after": panic.pipe(withProbability(0.5)) }
+      assert.notDeepEqual(yield* drawn(after, 1), once)
       const beside = { ...points, "getSession.after": sleep(0).pipe(withProbability(0.5)) }
       assert.deepStrictEqual(yield* drawn(beside, 1), once)
       assert.notInclude(yield* drawn({ "getSession.before": panic.pipe(withProbability(0)) }, 1), true)
@@ -433,6 +462,8 @@ describe("Failpoint", () => {
         yield* TestClock.adjust("5 minutes")
         assert.deepStrictEqual(yield* paid, { wireId: "bank.wire-1" })
         assert.strictEqual(yield* bookings, 1)
+        // It has waited: the failpoints were there.
+        assert.isAbove((yield* TestTape.journal).entries.at(-1)?.atMs ?? 0, 0)
         yield* Effect.all([oneWire, TestTape.noStuck, TestTape.noUnknown, TestTape.contiguous])
       }).pipe(Effect.provide(shaken(failpoints)))
       const exit = yield* Effect.exit(

@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import * as Engine from "../engine/Engine.js"
-import type { Tape } from "../gen/tape/v1/tape_pb.js"
+import { Tape } from "../gen/tape/v1/tape_pb.js"
 import type { Handlers } from "../Handlers.js"
 import { struck } from "./failpoint/strike.js"
 import { type Term, troubleOf, unwritable, written } from "./failpoint/term.js"
@@ -127,8 +127,8 @@ export const orElse: {
 } = dual(2, (self: Failpoint, that: Failpoint) => make([...self[TypeId], ...that[TypeId]]))
 
 /**
- * A failpoint that cannot be: a probability outside of 0 to 1, a count that is no whole number, a sleep without an end; or
- * one that `FAILPOINTS` has no words for.
+ * A failpoint that cannot be: a probability outside of 0 to 1, a count that is no whole number, a sleep without an end; one
+ * that `FAILPOINTS` has no words for; a point that the embedded engine does not have.
  *
  * @since 0.1.0
  * @category errors
@@ -246,7 +246,7 @@ export const handlers = (
     const terms = new Map<string, ReadonlyArray<Term>>()
     for (const [name, point] of Object.entries(points)) {
       if (point === undefined) continue
-      const reason = troubleIn(point)
+      const reason = isPoint(name) ? troubleIn(point) : "is nowhere in the engine"
       if (reason !== undefined) return yield* new InvalidFailpoint({ name, reason })
       terms.set(name, point[TypeId])
     }
@@ -268,6 +268,13 @@ function make(terms: ReadonlyArray<Term>): Failpoint {
       return pipeArguments(this, arguments)
     }
   }
+}
+
+/** Programs without types may say anything. */
+const isPoint = (name: string): boolean => {
+  const [, rpc = ""] = /^(\w+)\.(?:before|after)$/.exec(name) ?? []
+  const methods: { readonly [name: string]: { readonly methodKind: string } } = Tape.method
+  return Object.hasOwn(methods, rpc) && methods[rpc]?.methodKind === "unary"
 }
 
 /** What is only there to let calls pass stays as it is. */

@@ -15,8 +15,7 @@ export const struck = (
   for (const name of points.keys()) {
     const [rpc = ""] = name.split(".")
     // Points are named after unary calls, and handlers are called by these names.
-    const handle = self[rpc as keyof Handlers<typeof Tape>] as unknown as Unary | undefined
-    if (handle === undefined) continue
+    const handle = self[rpc as keyof Handlers<typeof Tape>] as unknown as Unary
     const before = hits.get(`${rpc}.before`) ?? Effect.void
     const after = hits.get(`${rpc}.after`) ?? Effect.void
     shaken.set(rpc, (request, call) => Effect.zipRight(before, Effect.zipLeft(handle(request, call), after)))
@@ -31,7 +30,7 @@ export const struck = (
 type Unary = (request: object, call: Call) => Effect.Effect<unknown, Refusal>
 
 const hitting = (name: string, terms: ReadonlyArray<Term>, seed: number): Effect.Effect<void, Refusal> => {
-  // Points do not take each other's numbers.
+  // Each point draws its own.
   const isDrawn = chances(`${seed} ${name}`)
   const left = terms.map(({ count = Number.POSITIVE_INFINITY }) => count)
   return Effect.gen(function* () {

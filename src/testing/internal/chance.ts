@@ -7,5 +7,5 @@ export const chances = (seed: unknown): ((probability: number) => Effect.Effect<
   return (probability) => Effect.map(random.next, (drawn) => drawn < probability)
 }
 
-/** A probability as failpoints are written: `12.5%`. */
-export const percent = (probability: number): string => `${Math.round(probability * 1e6) / 1e4}%`
+/** A probability as failpoints are written, `12.5%`: as exactly as those who read it know numbers. */
+export const percent = (probability: number): string => `${Number((probability * 100).toPrecision(7))}%`
