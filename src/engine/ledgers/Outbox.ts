@@ -22,7 +22,7 @@ import * as Journal from "../Journal.js"
 import type { Reader } from "../store/Transaction.js"
 import { type EffectRow, Effects } from "../store/tables.js"
 import { after, limitOf, nowOr, requireRun } from "./common.js"
-import { change, isSettled, lookUp, outcomeWord, requireEffect, toRecord, unclaimed } from "./Effects.js"
+import { change, isSettled, lookUp, outcomeWord, requireEffect, toRecord, unclaimed } from "./effects/rows.js"
 import * as Obligations from "./Obligations.js"
 
 const defaultClaimMs = 60_000n

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { ObligationStatus, RunStatus } from "../../gen/tape/v1/tape_pb.js"
-import { isSettled } from "../ledgers/Effects.js"
+import { isSettled } from "../ledgers/effects/rows.js"
 import { isFinal } from "../ledgers/Runs.js"
 import { Retained } from "../ledgers/retained.js"
 import type { StoreError } from "../StoreError.js"
