@@ -22,7 +22,7 @@ import {
 import { RE2JS } from "@bufbuild/re2"
 
 /** Enough to look for something in a list of 700. */
-export const budget = 10_000
+const budget = 10_000
 
 /** Of a text that is converted to something else: numbers, times and zones are short. */
 const longestConverted = 256

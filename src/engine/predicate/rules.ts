@@ -5,7 +5,7 @@
 import { RE2JS } from "@bufbuild/re2"
 import { type Call, childrenOf, type Expression, literalOf } from "./expression.js"
 
-export const variables = [
+const variables = [
   "global_seq",
   "run_id",
   "seq",

@@ -4,8 +4,8 @@
  */
 
 /** In UTF-16 units. */
-export const longest = 2_048
-export const deepest = 32
+const longest = 2_048
+const deepest = 32
 
 /** Why a text is not parsed at all, or `undefined`. */
 export const problemOf = (source: string): string | undefined => {
