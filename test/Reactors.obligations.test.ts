@@ -5,6 +5,7 @@ import { TapeClient } from "../src/Client.js"
 import * as Connectors from "../src/Connectors.js"
 import { EffectDispatchMode, EffectStatus, ObligationStatus, RunStatus } from "../src/gen/tape/v1/tape_pb.js"
 import * as Reactors from "../src/Reactors.js"
+import { Drainer } from "../src/reactors/drainer.js"
 import { killedAt, until } from "./Durable.fixtures.js"
 import { tags, tape } from "./Outbox.dispatcher.fixtures.js"
 
@@ -296,6 +297,18 @@ describe("Reactors.layerObligations", () => {
       assert.strictEqual(yield* ended(yield* undoing(3, { name: "late" })), "FAILED")
       assert.deepStrictEqual(order, [1, 3, 2, 1])
     }).pipe(Effect.scoped, Effect.provide(tape))
+  )
+
+  it.effect("news of a run that is not there does not keep it busy", () =>
+    Effect.gen(function* () {
+      const tape = yield* TapeClient
+      const drainer = new Drainer()
+      yield* drainer.heard("gone")
+      assert.isTrue(drainer.isBusy)
+      yield* drainer.unread("gone", yield* Effect.flip(tape.getRun({ runId: "gone" })))
+      assert.isFalse(drainer.isBusy)
+      assert.deepStrictEqual(drainer.owing([], 0), [])
+    }).pipe(Effect.provide(tape))
   )
 
   it.effect("registers the compensations that a killed dispatcher left out, from where the last follower stopped", () =>

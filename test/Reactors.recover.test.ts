@@ -5,6 +5,7 @@ import { TapeClient } from "effect-tape"
 import { EffectStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
 import { layerRecover, type Recovered, recoverOnce } from "../src/reactors/recover.js"
+import { Resting } from "../src/reactors/resting.js"
 import { dedupingBank, firstRun, ids, keyed, killedAt, leaseRunsOut, Tape } from "./Durable.fixtures.js"
 
 const booking = (bank: ReturnType<typeof dedupingBank>, gate: Effect.Effect<void> = Effect.void) => {
@@ -103,6 +104,21 @@ describe("recoverOnce", () => {
 })
 
 describe("layerRecover", () => {
+  it.effect("forgets runs that somebody else has dealt with, and keeps those that only rest", () =>
+    Effect.gen(function* () {
+      const resting = new Resting()
+      yield* resting.rest("theirs", "skipped")
+      yield* TestClock.adjust("5 minutes")
+      yield* resting.rest("ours", "stopped")
+      resting.forget(300_000)
+      assert.strictEqual(resting.size, 2)
+      yield* TestClock.adjust("1 minute")
+      resting.forget(360_000)
+      assert.strictEqual(resting.size, 1)
+      assert.isAbove(resting.until("ours"), 0)
+    })
+  )
+
   it.scoped("recovers what is abandoned later on, and leaves runs resumable when it closes", () =>
     Effect.gen(function* () {
       const bank = dedupingBank()

@@ -8,7 +8,7 @@ import type { Find } from "./compensators.js"
 import type { Drained } from "./drained.js"
 import { namesOf, type Undoing, undo } from "./undo.js"
 
-export interface Drain<R> extends Undoing {
+interface Drain<R> extends Undoing {
   readonly find: Find<R>
   /** Whether an obligation that nothing here undoes is settled STUCK; else it is left to others. */
   readonly sticks: (run: RunState) => boolean

@@ -51,6 +51,8 @@ export class Drainer {
   }
 
   unread(runId: string, error: TapeError): Effect.Effect<void> {
+    // Nobody will ever undo anything of a run that is not there: news of it must not keep the drainer busy.
+    if (error._tag === "NotFound") this.undone.delete(runId)
     return Effect.annotateLogs(
       this.once(runId, `its obligations cannot be read: ${error.message}`, Effect.logWarning),
       {

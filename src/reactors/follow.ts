@@ -32,10 +32,16 @@ export const follow = (
     )
   )
   if (kinds.size === 0) return Effect.void
+  let silent = false
+  const heard = Effect.suspend(() => {
+    if (!silent) return Effect.void
+    silent = false
+    return Effect.logInfo("missing compensations are looked for again")
+  })
   const life = Effect.gen(function* () {
     const from = yield* position(tape, name)
     yield* tape.subscribeBySubject({ subjectPattern: "/tape/effect/confirmed/**", fromGlobalSeq: from }).pipe(
-      Stream.tap((entry) => register(tape, kinds, entry)),
+      Stream.tap((entry) => Effect.zipRight(register(tape, kinds, entry), heard)),
       // Each save is an entry of the journal: not more than one in two seconds.
       Stream.groupedWithin(1000, "2 seconds"),
       Stream.runForEach((done) =>
@@ -47,7 +53,6 @@ export const follow = (
       )
     )
   })
-  let silent = false
   return life.pipe(
     Effect.catchAllCause((cause) => {
       if (silent) return Effect.void
@@ -57,7 +62,9 @@ export const follow = (
     Effect.repeat(
       Schedule.exponential("1 second").pipe(
         Schedule.modifyDelay((_, delay) => Duration.min(delay, "30 seconds")),
-        Schedule.jittered
+        Schedule.jittered,
+        // A life that lasted was no failure of the one before it.
+        Schedule.resetAfter("1 minute")
       )
     ),
     Effect.asVoid

@@ -117,6 +117,7 @@ export const layerRecover = <const Apps extends ReadonlyArray<AnyApp>>(
       const pass = Effect.gen(function* () {
         const found = yield* abandoned(options)
         const now = yield* Clock.currentTimeMillis
+        resting.forget(now)
         for (const { app, run } of found) {
           if ((yield* FiberMap.size(driven)) >= parallelismOf(options)) break
           const { runId } = run

@@ -8,6 +8,9 @@ interface Rest {
   readonly line: string
 }
 
+/** In milliseconds. */
+const longest = 300_000
+
 /** What could not be done yet, until when it rests (2 seconds to 5 minutes, growing), and what was already said of it. */
 export class Resting {
   private readonly rests = new Map<string, Rest>()
@@ -33,6 +36,11 @@ export class Resting {
     return this.rests.get(key)?.until ?? 0
   }
 
+  /** Forgets what has not been tried again long after its rest: somebody else has dealt with it. */
+  forget(now: number): void {
+    for (const [key, { until }] of this.rests) if (until + longest < now) this.rests.delete(key)
+  }
+
   done(key: string): void {
     this.rests.delete(key)
   }
@@ -42,7 +50,7 @@ export class Resting {
     return Effect.gen(this, function* () {
       const before = this.rests.get(key)
       const tries = (before?.tries ?? 0) + 1
-      const wait = Math.min(2000 * 2 ** (tries - 1), 300_000) * (yield* Random.nextRange(0.8, 1.2))
+      const wait = Math.min(2000 * 2 ** (tries - 1), longest) * (yield* Random.nextRange(0.8, 1.2))
       this.rests.set(key, { tries, until: (yield* Clock.currentTimeMillis) + wait, line })
       return before?.line !== line
     })
