@@ -1,6 +1,6 @@
 /** What a run did is undone, the newest first; whatever dies in between. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Schema, Stream } from "effect"
+import { Array, Effect, Fiber, Schema, Stream, TestContext } from "effect"
 import { TapeClient } from "effect-tape"
 import { ObligationStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
@@ -237,8 +237,8 @@ describe("a program with all of it, killed at any one of its calls", () => {
       Effect.gen(function* () {
         const count = yield* calls
         assert.isAbove(count, 30)
-        for (let nth = 1; nth <= count; nth++) {
-          yield* Effect.gen(function* () {
+        const killed = (nth: number) =>
+          Effect.gen(function* () {
             const { app, asked, undone } = everything()
             const people = yield* Effect.fork(person)
             const start = Effect.provide(app.start(ids("i"), undefined), shortLease)
@@ -257,8 +257,13 @@ describe("a program with all of it, killed at any one of its calls", () => {
             const tape = yield* TapeClient
             const { budget } = yield* tape.admitBudget({ runId: run.runId })
             assert.deepInclude(budget, { usdSpent: 0.5, tokensSpent: 7n, usdCap: 5 }, `killed after call ${nth}`)
-          }).pipe(Effect.provide(Tape))
-        }
+          }).pipe(Effect.provide(Tape), Effect.provide(TestContext.TestContext))
+        // Moving a clock is mostly waiting for the event loop: side by side, each with a clock of its own.
+        yield* Effect.forEach(
+          Array.makeBy(count, (index) => index + 1),
+          killed,
+          { concurrency: "unbounded", discard: true }
+        )
       }),
     180_000
   )
