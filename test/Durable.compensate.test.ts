@@ -1,10 +1,10 @@
 /** What a run did is undone, the newest first; whatever dies in between. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array, Effect, Fiber, Schema, Stream, TestContext } from "effect"
+import { Array, Clock, Effect, Fiber, Option, Schema, Stream, TestContext } from "effect"
 import { TapeClient } from "effect-tape"
 import { ObligationStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
-import { Echo, endedInTime, firstRun, ids, killedAt, signal, Tape } from "./Durable.fixtures.js"
+import { Echo, endedInTime, firstRun, ids, killedAt, signal, Tape, until } from "./Durable.fixtures.js"
 
 /** A tool that books, and remembers what it was told to undo. */
 const booking = (fails: (what: string) => boolean = () => false) => {
@@ -83,6 +83,22 @@ describe("compensation", () => {
       const fiber = yield* Effect.fork(Effect.flip(trip(tool).start(ids("i"), undefined)))
       assert.instanceOf(yield* endedInTime(fiber), Durable.RunCompensated)
       assert.deepStrictEqual(undone, ["R-hotel book", "R-ferry book", "R-truck book"])
+    }).pipe(Effect.provide(Tape))
+  )
+
+  it.effect("is left at once by who is interrupted at it", () =>
+    Effect.gen(function* () {
+      const { tool, undone } = booking((what) => what === "ferry")
+      const app = trip(tool)
+      const fiber = yield* Effect.fork(app.start(ids("i"), undefined))
+      yield* until(
+        Effect.map(Effect.orDie(obligations), (all) => Option.liftPredicate(all, () => all[1]?.attempts === 1))
+      )
+      yield* Fiber.interrupt(fiber)
+      const { leaseExpiresAtMs, status } = yield* firstRun
+      assert.strictEqual(status, RunStatus.COMPENSATING)
+      assert.isAtMost(Number(leaseExpiresAtMs), (yield* Clock.currentTimeMillis) + 1)
+      assert.deepStrictEqual(undone, ["R-hotel book"])
     }).pipe(Effect.provide(Tape))
   )
 

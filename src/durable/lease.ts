@@ -96,9 +96,9 @@ export const ttlMillis = (lease: Lease): bigint => BigInt(Math.ceil(Duration.toM
 
 /** Whether somebody drives the run, by our clock. Only ever a reason to wait: the tape itself judges leases. */
 export const isHeld = (run: RunState, now: number): boolean =>
-  (run.status === RunStatus.RUNNING || run.status === RunStatus.COMPENSATING) &&
-  run.leaseOwner !== "" &&
-  Number(run.leaseExpiresAtMs) > now
+  isDriven(run) && run.leaseOwner !== "" && Number(run.leaseExpiresAtMs) > now
+
+const isDriven = ({ status }: RunState): boolean => status === RunStatus.RUNNING || status === RunStatus.COMPENSATING
 
 /**
  * Renews the lease until it is lost or the run is ended by somebody else; fails with why the run must stop.
@@ -145,7 +145,7 @@ export const keep = (life: Life, lease: Lease): Effect.Effect<never, RunError> =
 export const giveBack = (life: Life, lease: Lease): Effect.Effect<void> => {
   const { runId, tape } = life
   const shortened = Effect.flatMap(tape.getRun({ runId }), (run) =>
-    run.status === RunStatus.RUNNING && run.leaseOwner === lease.owner
+    isDriven(run) && run.leaseOwner === lease.owner
       ? Effect.asVoid(tape.resumeRun({ runId, leaseOwner: lease.owner, leaseTtlMs: 1n }))
       : Effect.void
   )
