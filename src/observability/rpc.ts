@@ -7,7 +7,7 @@ import { EffectStatus, type Tape } from "../gen/tape/v1/tape_pb.js"
 import { type Attributes, inSpan, type SpanName } from "./tracing.js"
 
 /** Puts a call into its span. */
-export type CallSpan = <A extends Message, E>(request: unknown, call: Effect.Effect<A, E>) => Effect.Effect<A, E>
+type CallSpan = <A extends Message, E>(request: unknown, call: Effect.Effect<A, E>) => Effect.Effect<A, E>
 
 /** The span of a unary call; most have none. */
 export const spanOf = (method: DescMethodUnary): CallSpan | undefined => {
