@@ -51,7 +51,7 @@ const conditionOf = ({ pattern, where }: Selection): string =>
   where.trim() === "" ? patternCondition(pattern) : `${patternCondition(pattern)} && (${where}\n)`
 
 /** A pattern in CEL. */
-export const patternCondition = (pattern: string): string => {
+const patternCondition = (pattern: string): string => {
   if (pattern === "" || pattern === "**") return "true"
   const segments = pattern.split("/")
   const isOpen = segments.at(-1) === "**"
