@@ -1,10 +1,10 @@
 /** What decisions may cost, and under which policy they were made. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Deferred, Effect, Schema } from "effect"
 import { TapeClient } from "effect-tape"
 import { RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
-import { firstRun, ids, killedAt, leaseRunsOut, Tape } from "./Durable.fixtures.js"
+import { firstRun, ids, killedAt, leaseRunsOut, Tape, wrapped } from "./Durable.fixtures.js"
 
 const spending = (costs: ReadonlyArray<number>, cap: number) => {
   const asked: Array<number> = []
@@ -60,6 +60,38 @@ describe("a budget", () => {
       }).pipe(Effect.provide(Tape))
     )
   }
+
+  it.effect("is charged once for each of two decisions at a time, whichever comes first in the next life", () =>
+    Effect.gen(function* () {
+      let lives = 0
+      const app = Durable.app("abreast", {
+        input: Schema.Void,
+        output: Schema.Void,
+        *run() {
+          lives += 1
+          const answers = [Effect.void, lives === 1 ? Effect.never : Effect.void]
+          const decide = (answer: Effect.Effect<void>, nth: number) =>
+            Durable.decide({ model: "m", request: nth, response: Schema.Void, cost: { usd: nth + 1 } }, answer)
+          yield* Effect.forEach(answers, decide, { concurrency: 2, discard: true })
+        }
+      })
+      const first = (request: object) => Reflect.get(request, "usd") === 1
+      yield* killedAt({ rpc: "chargeBudget", at: "before", matching: first }, app.start(ids("i"), undefined))
+      yield* leaseRunsOut
+      // The decision that was to be charged comes to itself after the other one has been.
+      const other = yield* Deferred.make<void>()
+      const tape = wrapped(yield* TapeClient, (rpc, request, call) => {
+        if (rpc === "getDecision" && Reflect.get(request, "decisionIndex") === 0n) {
+          return Effect.zipRight(Deferred.await(other), call)
+        }
+        return rpc === "chargeBudget" && !first(request)
+          ? Effect.tap(call, () => Deferred.succeed(other, undefined))
+          : call
+      })
+      yield* Effect.provideService(app.start(ids("i"), undefined), TapeClient, tape)
+      assert.strictEqual(yield* spent, 3)
+    }).pipe(Effect.provide(Tape))
+  )
 
   it.effect("is charged what the answer says it cost, and estimates before", () =>
     Effect.gen(function* () {

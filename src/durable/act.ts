@@ -86,7 +86,8 @@ export interface Row {
   readonly former: boolean
 }
 
-const rowOf = (record: EffectRecord, former: boolean): Row => ({
+/** A record of the tape as a row; `former`: it was there before. */
+export const rowOf = (record: EffectRecord, former: boolean): Row => ({
   tool: record.toolName,
   key: record.idempotencyKey,
   seq: record.seq,

@@ -4,8 +4,9 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { EffectSemantics, EffectStatus } from "../gen/tape/v1/tape_pb.js"
-import { begin, readable, reserved, settle } from "./act.js"
+import { begin, find, readable, reserved, rowOf, settle } from "./act.js"
 import type { Budget } from "./definition.js"
 import { BudgetExceeded } from "./errors.js"
 import * as Json from "./json.js"
@@ -29,39 +30,68 @@ export const admitted = (life: Life, decision: number, estimate: Budget = {}): E
 /**
  * Charges a decision once, over all lives of the run.
  *
- * ChargeBudget adds whenever it is called, so the charge has a record of its own, with what was spent before it: a later
- * life that finds it open sees from the budget whether it was made.
+ * ChargeBudget adds whenever it is called, so each charge has a record of its own, with what was spent before it. They are
+ * made one after the other: only the last can be open, and a later life settles it before it charges anything else, since
+ * the budget says whether it was made.
  */
 export const charged = (life: Life, decision: number, { tokens = 0, usd = 0 }: Budget): Effect.Effect<void> =>
   life.mode === "finished" || (tokens === 0 && usd === 0)
     ? Effect.void
-    : life.state.charging.withPermits(1)(charge(life, decision, usd, whole(tokens)))
+    : life.state.charging.withPermits(1)(charge(life, { decision, tokens: String(whole(tokens)), usd }))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const charge = Effect.fnUntraced(function* (life: Life, decision: number, usd: number, tokens: bigint) {
-  const { runId, tape } = life
-  const place = reserved(life, `charge/${decision}`)
-  const known =
-    life.mode === "first" ? undefined : (yield* ask(life, tape.getEffect({ runId, idempotencyKey: place.key }))).effect
-  if (known?.status === EffectStatus.CONFIRMED) return
-  const spent = yield* spentBy(life)
-  const requestJson = known?.requestJson ?? spent
-  const row = yield* begin(life, { place, tool: "run.charge", requestJson, semantics: EffectSemantics.OBSERVE_ONLY })
-  if (row.status === EffectStatus.CONFIRMED) return
-  if (requestJson === spent) yield* ask(life, tape.chargeBudget({ runId, usd, tokens }))
-  yield* settle(life, row, { status: EffectStatus.CONFIRMED })
+interface Charge extends Schema.Schema.Type<typeof Charge> {}
+
+const Charge = Schema.Struct({ decision: Schema.Int, tokens: Schema.String, usd: Schema.Number })
+
+const Spent = Schema.Struct({ tokens: Schema.String, usd: Schema.Number })
+
+const record = Json.codec(Schema.Struct({ charge: Charge, spent: Spent }))
+
+const sameSpent = Schema.equivalence(Spent)
+
+const placeOf = (life: Life, nth: number) => reserved(life, `charge/${nth}`)
+
+const charge = Effect.fnUntraced(function* (life: Life, charge: Charge) {
+  const decisions = life.state.charged ?? (yield* chargedBefore(life))
+  // Whoever comes after an interruption has to look again.
+  life.state.charged = undefined
+  if (!decisions.includes(charge.decision)) {
+    const requestJson = yield* readable(life, "a charge", record.encode({ charge, spent: yield* spentBy(life) }))
+    const place = placeOf(life, decisions.length)
+    const row = yield* begin(life, { place, tool: "run.charge", requestJson, semantics: EffectSemantics.OBSERVE_ONLY })
+    yield* make(life, charge)
+    yield* settle(life, row, { status: EffectStatus.CONFIRMED })
+  }
+  life.state.charged = [...new Set([...decisions, charge.decision])]
 })
 
-const spentBy = (life: Life): Effect.Effect<string> =>
-  Effect.flatMap(ask(life, life.tape.admitBudget({ runId: life.runId })), ({ budget }) =>
-    readable(
-      life,
-      "its budget",
-      Json.write({ usd_spent: budget?.usdSpent ?? 0, tokens_spent: String(budget?.tokensSpent ?? 0n) })
-    )
-  )
+/** The decisions that are charged for, in the order of their charges. */
+const chargedBefore = Effect.fnUntraced(function* (life: Life) {
+  const decisions: Array<number> = []
+  while (true) {
+    const place = placeOf(life, decisions.length)
+    const known = yield* find(life, place.key)
+    if (known === undefined) return decisions
+    const { charge, spent } = yield* readable(life, place.key, record.decode(known.requestJson))
+    if (known.status !== EffectStatus.CONFIRMED) {
+      if (sameSpent(spent, yield* spentBy(life))) yield* make(life, charge)
+      yield* settle(life, rowOf(known, true), { status: EffectStatus.CONFIRMED })
+    }
+    decisions.push(charge.decision)
+  }
+})
+
+const make = (life: Life, { tokens, usd }: Charge) =>
+  ask(life, life.tape.chargeBudget({ runId: life.runId, usd, tokens: BigInt(tokens) }))
+
+const spentBy = (life: Life): Effect.Effect<typeof Spent.Type> =>
+  Effect.map(ask(life, life.tape.admitBudget({ runId: life.runId })), ({ budget }) => ({
+    tokens: String(budget?.tokensSpent ?? 0n),
+    usd: budget?.usdSpent ?? 0
+  }))
 
 const whole = (tokens: number): bigint => BigInt(Math.max(0, Math.ceil(tokens)))

@@ -82,6 +82,8 @@ export interface Life {
     policyVersion: string
     /** What was spent is told one decision after the other. */
     readonly charging: Effect.Semaphore
+    /** The decisions that are charged for, in the order of their charges; unknown until somebody looks. */
+    charged: ReadonlyArray<number> | undefined
   }
 }
 
@@ -101,7 +103,8 @@ export const make = (options: Omit<Life, "inside" | "state">): Life => ({
     gates: Effect.unsafeMakeSemaphore(1),
     sleeps: 0,
     policyVersion: "",
-    charging: Effect.unsafeMakeSemaphore(1)
+    charging: Effect.unsafeMakeSemaphore(1),
+    charged: options.mode === "first" ? [] : undefined
   }
 })
 
