@@ -44,7 +44,8 @@ export interface DecideOptions<A, I, R> {
 /**
  * Asks once. The answer is recorded before it is used; a later life of the run gets the record, and `effect` is not run.
  *
- * Decisions are known by their order in the run. The first is decision 0.
+ * Decisions are known by their order in the run; the first is decision 0. Those that are made at the same time have to
+ * begin in the same order in every life, as the branches of one `Effect.all` do.
  *
  * @since 0.1.0
  * @category durable
