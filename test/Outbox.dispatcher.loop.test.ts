@@ -1,5 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Logger, Metric, Option, Queue, Scope, TestClock } from "effect"
+import {
+  type Clock,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Metric,
+  Option,
+  Queue,
+  Scope,
+  TestClock
+} from "effect"
 import { TapeClient } from "../src/Client.js"
 import * as Connectors from "../src/Connectors.js"
 import { Unavailable } from "../src/Errors.js"
@@ -97,6 +110,20 @@ describe("Outbox.layer", () => {
       )
       assert.isAtLeast(Number(Reflect.get(counted?.metricState ?? {}, "count")), 3)
     }).pipe(Effect.scoped, Effect.provide(tape))
+  )
+
+  it.live("effects of connectors that are missing hide no other behind them", () =>
+    Effect.gen(function* () {
+      const { next, onOutcome } = yield* outcomes
+      yield* Effect.forEach(["k1", "k2", "k3"], (key) => intend(key, { connector: "bank.none" }))
+      const intent = yield* intend("k4")
+      const told = Effect.repeat(next, { until: ({ idempotencyKey }) => idempotencyKey === intent.idempotencyKey })
+      // Not named in the options, only there: the loop has to come across it.
+      yield* Layer.build(Outbox.layer({ claimer: "test", pollInterval: "5 millis", pageSize: 1, onOutcome })).pipe(
+        Effect.provide(Connectors.make("bank.wire", confirming))
+      )
+      assert.strictEqual((yield* Effect.timeout(told, "2 seconds"))._tag, "confirmed")
+    }).pipe(Effect.scoped, Effect.provide([tape, Logger.remove(Logger.defaultLogger)]))
   )
 
   it.live("goes on when the tape is back, having said so", () =>
@@ -216,6 +243,32 @@ describe("a dispatch under its claim", () => {
         }),
       { timeout: "1 hour" }
     )
+  )
+
+  it.live("ends within its claim although the clock is set back", () =>
+    Effect.gen(function* () {
+      const clock = yield* Effect.clock
+      let back = 0
+      const wall: Clock.Clock = {
+        ...clock,
+        sleep: (duration) => clock.sleep(duration),
+        unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis() - back,
+        unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
+        currentTimeMillis: Effect.sync(() => clock.unsafeCurrentTimeMillis() - back),
+        currentTimeNanos: clock.currentTimeNanos
+      }
+      const setBack = tapeWith(({ claimEffectDispatch }) => ({
+        claimEffectDispatch: (request) =>
+          Effect.tap(claimEffectDispatch(request), () => Effect.sync(() => (back = 60_000)))
+      }))
+      yield* intend("k1")
+      const outcome = yield* Outbox.dispatchOnce({ ...options, claimTtl: "400 millis", allowShortClaims: true }).pipe(
+        Effect.provide(Layer.merge(setBack, Connectors.make("bank.wire", { dispatch: () => Effect.never }))),
+        Effect.withClock(wall),
+        Effect.timeout("2 seconds")
+      )
+      assert.deepInclude(outcome[0], { _tag: "unknown", error: "no answer in time" })
+    }).pipe(Effect.provide([tape, Logger.remove(Logger.defaultLogger)]))
   )
 
   it.scoped("is not kept by a connector that cannot be interrupted", () =>

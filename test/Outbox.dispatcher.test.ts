@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Deferred, Effect, Fiber, Schema, TestClock } from "effect"
+import { DateTime, Deferred, Duration, Effect, Fiber, Schema, TestClock } from "effect"
 import { TapeClient } from "../src/Client.js"
 import * as Connectors from "../src/Connectors.js"
 import * as Outbox from "../src/Outbox.js"
@@ -176,6 +176,26 @@ describe("Outbox.dispatchOnce", () => {
       assert.deepInclude((yield* pass)[0], { _tag: "failed", attempts: 2, error: "connector raised: broken" })
       assert.strictEqual(yield* statusOf(intent), "FAILED")
     }).pipe(Effect.provide([tape, connector({ dispatch: () => Effect.die(new Error("broken")) })]))
+  )
+
+  it.scoped("an error and a wait without measure are recorded all the same, and count", () =>
+    Effect.gen(function* () {
+      const intent = yield* intend("k1", idempotent)
+      const pass = Outbox.dispatchOnce({ ...options, maxAttempts: 2 })
+      assert.deepStrictEqual(tags(yield* pass), ["retry-scheduled"])
+      assert.isBelow((yield* read(intent)).lastDispatchError.length, 10_000)
+      yield* TestClock.adjust("1 day")
+      assert.deepStrictEqual(tags(yield* pass), ["failed"])
+      assert.isBelow((yield* read(intent)).errorJson.length, 10_000)
+    }).pipe(
+      Effect.provide([
+        tape,
+        connector({
+          dispatch: () =>
+            Effect.succeed({ _tag: "failed", error: "x".repeat(5 * 1024 * 1024), retryAfter: Duration.infinity })
+        })
+      ])
+    )
   )
 
   it.scoped("a tool's own limits go before the dispatcher's: of attempts, and of one call's time", () =>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, TestClock } from "effect"
+import { Effect, Layer, TestClock } from "effect"
 import { TapeClient } from "../src/Client.js"
 import * as Connectors from "../src/Connectors.js"
 import * as Outbox from "../src/Outbox.js"
@@ -167,6 +167,41 @@ describe("an accepted effect", () => {
       assert.deepInclude((yield* pass)[0], { _tag: "confirmed", observed: true })
       assert.strictEqual(yield* statusOf(intent), "CONFIRMED")
     }).pipe(Effect.provide([tape, accepting(observe)]))
+  })
+
+  it.scoped("is not sent again by a dispatcher that read it before it was accepted", () => {
+    const late = Layer.effect(
+      TapeClient,
+      Effect.map(TapeClient, (tape) => ({
+        ...tape,
+        // Between reading and claiming another takes a whole turn, and its wait goes by.
+        claimEffectDispatch: (request: Parameters<typeof tape.claimEffectDispatch>[0]) =>
+          Outbox.dispatchOne(
+            { runId: request.runId ?? "", idempotencyKey: request.idempotencyKey ?? "" },
+            options
+          ).pipe(
+            Effect.zipRight(TestClock.adjust("2 seconds")),
+            Effect.zipRight(tape.claimEffectDispatch(request)),
+            Effect.provideService(TapeClient, tape),
+            Effect.provide(accepting(() => Effect.succeed({ _tag: "unknown", error: "not done" })))
+          )
+      }))
+    )
+    let sent = 0
+    const counting = connector({
+      dispatch: () => Effect.sync(() => ({ _tag: "confirmed", externalRef: String(++sent) }) as const),
+      observe: () => Effect.succeed({ _tag: "unknown", error: "not done" })
+    })
+    return Effect.gen(function* () {
+      const intent = yield* intend("k1")
+      const outcome = yield* Effect.provide(
+        Outbox.dispatchOne(intent, { ...options, claimer: "late" }),
+        Layer.merge(late, counting)
+      )
+      assert.strictEqual(sent, 0)
+      assert.deepInclude(outcome, { _tag: "pending", checks: 1 })
+      assert.strictEqual((yield* read(intent)).dispatchAttempts, 2)
+    }).pipe(Effect.provide(tape))
   })
 
   it.scoped("is UNKNOWN after its own limit", () =>

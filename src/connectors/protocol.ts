@@ -75,7 +75,8 @@ const response = Schema.optional(Schema.Unknown)
  * - `confirmed`: done; `response` is journaled, `externalRef` is the counterparty's own name for it.
  * - `pending`: accepted, not done yet. It is never sent again; the outbox observes it until it is.
  * - `unknown`: it may or may not have happened (a lost answer). It is never sent again before it was observed.
- * - `failed`: it did not happen. Tried again with back-off, at `retryAfter` (milliseconds) if given, unless `final`.
+ * - `failed`: it did not happen. Tried again with back-off, at `retryAfter` (milliseconds, a day at most) if given, unless
+ *   `final`.
  *
  * @since 0.1.0
  * @category models

@@ -1,4 +1,3 @@
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -15,7 +14,16 @@ import type { Belonging } from "./belonging.js"
 import { attempt as bounded, finishing } from "./finishing.js"
 import type { Outcome } from "./outcome.js"
 import * as Record from "./record.js"
-import { failuresOf, isExpiredClaim, isVanished, noteOf, requestOf, semanticsOf } from "./rows.js"
+import {
+  beforeClaim,
+  excerptOf,
+  failuresOf,
+  isExpiredClaim,
+  isVanished,
+  noteOf,
+  requestOf,
+  semanticsOf
+} from "./rows.js"
 import { backOff, type Settings } from "./settings.js"
 
 /** The names by which a tape knows an effect. */
@@ -46,19 +54,17 @@ export const dispatchOne = (key: EffectKey, settings: Settings): Effect.Effect<O
 const turn = Effect.fnUntraced(function* (key: EffectKey, settings: Settings) {
   const tape = yield* TapeClient
   const { idempotencyKey, runId } = key
-  const [{ effect: before }, belonging] = yield* Effect.zip(
+  const [{ effect: read }, belonging] = yield* Effect.zip(
     tape.getEffect({ runId, idempotencyKey }),
     settings.belongings.of(tape, runId),
     { concurrent: true }
   )
-  if (before === undefined) return skipped(unread(key), "gone", "no such effect")
-  const named = namesOf(before)
-  if (before.status !== EffectStatus.PENDING) return skipped(named, "settled", `it is ${EffectStatus[before.status]}`)
-  const connector = yield* connectorOf(before.connector)
-  if (Option.isNone(connector)) {
-    return skipped(named, "no-connector", `no connector "${before.connector}" is provided`)
-  }
-  const startedAt = yield* Clock.currentTimeMillis
+  if (read === undefined) return skipped(unread(key), "gone", "no such effect")
+  const named = namesOf(read)
+  if (read.status !== EffectStatus.PENDING) return skipped(named, "settled", `it is ${EffectStatus[read.status]}`)
+  const connector = yield* connectorOf(read.connector)
+  if (Option.isNone(connector)) return skipped(named, "no-connector", `no connector "${read.connector}" is provided`)
+  const since = yield* Record.now
   const { acquired, effect: row } = yield* tape.claimEffectDispatch({
     runId,
     idempotencyKey,
@@ -69,8 +75,15 @@ const turn = Effect.fnUntraced(function* (key: EffectKey, settings: Settings) {
     const holder = row?.dispatchClaimedBy ?? ""
     return skipped(named, "contended", holder === "" ? "it is not due" : `${holder} has the claim`)
   }
-  const claim: Record.Claim = { tape, row, claimer: settings.claimer, startedAt, ttl: settings.ttl }
-  return yield* spanned({ claim, before, belonging, connector: connector.value, settings, named })
+  const claim: Record.Claim = { tape, row, claimer: settings.claimer, since, ttl: settings.ttl }
+  return yield* spanned({
+    claim,
+    before: beforeClaim(read, row),
+    belonging,
+    connector: connector.value,
+    settings,
+    named
+  })
 })
 
 const spanned = (turn: Turn): Effect.Effect<Outcome, TapeError> => {
@@ -181,21 +194,26 @@ const unanswered = (turn: Turn, error: string) => {
   return again && failuresOf(turn.before) + 1 < limitOf(turn) ? failed(turn, error, false) : unknown(turn, error)
 }
 
-const unknown = Effect.fnUntraced(function* (turn: Turn, error: string, reason = "ack lost") {
+const unknown = Effect.fnUntraced(function* (turn: Turn, said: string, reason = "ack lost") {
+  const error = excerptOf(said)
   const failures = failuresOf(turn.before)
   const row = yield* Record.attempt(turn.claim, { reason, error, failures })
   return outcome(turn, row, EffectStatus.UNKNOWN, { ...turn.named, _tag: "unknown", error })
 })
 
-const failed = Effect.fnUntraced(function* (turn: Turn, error: string, final: boolean, retryAfter?: Duration.Duration) {
+const failed = Effect.fnUntraced(function* (turn: Turn, said: string, final: boolean, retryAfter?: Duration.Duration) {
   const { claim, named, settings } = turn
+  const error = excerptOf(said)
   const attempts = failuresOf(turn.before) + 1
   if (final || attempts >= limitOf(turn)) {
     const errorJson = JSON.stringify({ final: true, attempts, last: error })
     const row = yield* Record.fail(claim, errorJson)
     return outcome(turn, row, EffectStatus.FAILED, { ...named, _tag: "failed", attempts, error })
   }
-  const wait = retryAfter === undefined ? yield* backOff(attempts, settings.jitter) : Duration.toMillis(retryAfter)
+  const wait =
+    retryAfter === undefined
+      ? yield* backOff(attempts, settings.jitter)
+      : Duration.toMillis(Duration.min(retryAfter, longestAsked))
   const row = yield* Record.attempt(claim, { error, failures: attempts }, wait)
   return outcome(turn, row, EffectStatus.PENDING, {
     ...named,
@@ -273,6 +291,9 @@ const outcome = (turn: Turn, row: EffectRecord, expected: EffectStatus, then: Ou
         _tag: "error",
         error: `${then._tag} could not be recorded: the row says ${EffectStatus[row.status] ?? row.status}`
       }
+
+/** A counterparty that asks for more is asked again all the same. */
+const longestAsked = Duration.days(1)
 
 interface Names extends EffectKey {
   readonly connector: string

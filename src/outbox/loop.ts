@@ -113,9 +113,11 @@ const strangers = (
   known: ReadonlySet<string>,
   begin: (name: string) => Effect.Effect<void, never, TapeClient>
 ): Effect.Effect<never, never, TapeClient> => {
+  let stranded = 0
   const page = Effect.fnUntraced(function* (rest: Rest.Rest) {
     const tape = yield* TapeClient
-    const { effects } = yield* tape.listEffectsToDispatch({ limit: BigInt(loop.pageSize) })
+    // Those that nobody here provides for stay in the list: they must not hide those behind them.
+    const { effects } = yield* tape.listEffectsToDispatch({ limit: BigInt(loop.pageSize + stranded) })
     const names = new Map(effects.filter((row) => !known.has(row.connector)).map((row) => [row.connector, row]))
     yield* Effect.forEach(
       names,
@@ -125,6 +127,7 @@ const strangers = (
         ),
       { discard: true }
     )
+    stranded = effects.filter((row) => !known.has(row.connector)).length
     yield* rest(loop.pollInterval)
   })
   return Effect.flatMap(Rest.make("dispatch"), (rest) => Effect.forever(listed(page(rest), "others")))

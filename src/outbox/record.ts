@@ -12,8 +12,8 @@ export interface Claim {
   readonly tape: TapeClient["Type"]
   readonly row: EffectRecord
   readonly claimer: string
-  /** Our clock right before the claim was asked for, so never later than the tape's own start of it. */
-  readonly startedAt: number
+  /** Right before the claim was asked for, so never later than the tape's own start of it. */
+  readonly since: Instant
   readonly ttl: number
 }
 
@@ -22,8 +22,20 @@ export interface Answer {
   readonly response?: unknown
 }
 
-export const age = (claim: Claim): Effect.Effect<number> =>
-  Effect.map(Clock.currentTimeMillis, (now) => now - claim.startedAt)
+interface Instant {
+  readonly millis: number
+  readonly nanos: bigint
+}
+
+export const now: Effect.Effect<Instant> = Effect.zipWith(
+  Clock.currentTimeMillis,
+  Clock.currentTimeNanos,
+  (millis, nanos) => ({ millis, nanos })
+)
+
+/** By the clock that is never set back, or by the one that goes on while the machine sleeps: whichever says more. */
+export const age = ({ since }: Claim): Effect.Effect<number> =>
+  Effect.map(now, ({ millis, nanos }) => Math.max(millis - since.millis, Number(nanos - since.nanos) / 1_000_000))
 
 /**
  * Done: CompleteEffect, repeated until the claim is nearly over (it is safe to). The row that comes back may say
@@ -116,7 +128,7 @@ const keyOf = (row: EffectRecord) => ({ runId: row.runId, idempotencyKey: row.id
 const tapeTime = (claim: Claim, elapsed: number): bigint =>
   claim.row.dispatchClaimExpiresAtMs > 0n
     ? claim.row.dispatchClaimExpiresAtMs + BigInt(Math.round(elapsed - claim.ttl))
-    : BigInt(Math.round(claim.startedAt + elapsed))
+    : BigInt(Math.round(claim.since.millis + elapsed))
 
 /** Repeats a call that is harmless to repeat while the claim has time left. */
 const repeated = <A>(claim: Claim, call: Effect.Effect<A, TapeError>): Effect.Effect<A, TapeError> =>

@@ -66,6 +66,15 @@ export const isVanished = (before: EffectRecord, claimed: EffectRecord): boolean
 /** Whether the error of the last recorded attempt was overwritten by the note of an expired claim. */
 export const isExpiredClaim = (error: string): boolean => /^claim of .* expired unreported$/s.test(error)
 
+/**
+ * The effect as it was before our claim. Another may have taken a whole turn since it was read, so what the claimed row
+ * says counts, unless the claim has just put its own note in the place of the one that was read.
+ */
+export const beforeClaim = (read: EffectRecord, claimed: EffectRecord): EffectRecord =>
+  isExpiredClaim(claimed.lastDispatchError) && claimed.dispatchAttempts === read.dispatchAttempts
+    ? read
+    : { ...claimed, dispatchClaimedBy: read.dispatchClaimedBy }
+
 /** What a dispatcher leaves in `last_dispatch_error`, for the next one and for people. */
 const Note = Schema.parseJson(
   Schema.Struct({
@@ -82,6 +91,12 @@ export type Note = typeof Note.Type
 const decodeNote = Schema.decodeOption(Note)
 
 export const encodeNote = Schema.encodeSync(Note)
+
+/** What is kept of an error: one that the tape would not hold could not be recorded, and its effect not be given up. */
+export const excerptOf = (error: string): string =>
+  error.length > longestError ? `${error.slice(0, longestError)}…` : error
+
+const longestError = 5_000
 
 /** The note in a row's last error; empty when there is none that we wrote. */
 export const noteOf = (row: EffectRecord): Note => Option.getOrElse(decodeNote(row.lastDispatchError), () => ({}))
