@@ -27,7 +27,7 @@ export interface IdTokenOptions {
   /** Whom the token is for: the address of the service. */
   readonly audience: string
   /**
-   * Options for the constructor of Google's `GoogleAuth` (`keyFilename`, `credentials` …). Defaults to none: Application
+   * Options for the constructor of Google's `GoogleAuth` (`credentials`, `keyFilename` …). Defaults to none: Application
    * Default Credentials.
    */
   readonly google?: { readonly [option: string]: unknown } | undefined

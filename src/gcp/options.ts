@@ -21,7 +21,7 @@ export interface GoogleOptions {
   /** Limits one call. Defaults to 10 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /**
-   * Further options for the constructor of Google's client (`keyFilename`, `credentials`, `apiEndpoint` …). Defaults to
+   * Further options for the constructor of Google's client (`credentials`, `keyFilename`, `apiEndpoint` …). Defaults to
    * none: Application Default Credentials.
    */
   readonly google?: { readonly [option: string]: unknown } | undefined
