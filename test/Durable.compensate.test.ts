@@ -1,6 +1,6 @@
 /** What a run did is undone, the newest first; whatever dies in between. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array, Clock, Effect, Fiber, Option, Schema, Stream, TestContext } from "effect"
+import { Array, Clock, Effect, Fiber, Layer, Option, Schema, Stream, TestContext } from "effect"
 import { TapeClient } from "effect-tape"
 import { ObligationStatus, RunStatus } from "effect-tape/proto"
 import * as Durable from "../src/Durable.js"
@@ -273,7 +273,7 @@ describe("a program with all of it, killed at any one of its calls", () => {
             const tape = yield* TapeClient
             const { budget } = yield* tape.admitBudget({ runId: run.runId })
             assert.deepInclude(budget, { usdSpent: 0.5, tokensSpent: 7n, usdCap: 5 }, `killed after call ${nth}`)
-          }).pipe(Effect.provide(Tape), Effect.provide(TestContext.TestContext))
+          }).pipe(Effect.provide(Layer.provideMerge(Tape, TestContext.TestContext)))
         // Moving a clock is mostly waiting for the event loop: side by side, each with a clock of its own.
         yield* Effect.forEach(
           Array.makeBy(count, (index) => index + 1),
