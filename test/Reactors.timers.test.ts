@@ -239,6 +239,39 @@ describe("Reactors.layerTimers", () => {
     }).pipe(Effect.scoped, Effect.provide(tape))
   )
 
+  it.effect("with all hands full it waits for one, and does not look at the tape meanwhile", () =>
+    Effect.gen(function* () {
+      const runId = yield* run()
+      for (const id of ["1", "2", "3"]) yield* set(runId, "remind", {}, { id })
+      const hands = yield* Queue.unbounded<void>()
+      const begun: Array<string> = []
+      const onTimer = ({ timerId }: Reactors.DueTimer) =>
+        Effect.zipRight(
+          Effect.sync(() => begun.push(timerId)),
+          Queue.take(hands)
+        )
+      let looks = 0
+      const counting = wrapped(yield* TapeClient, (rpc, _, call) => {
+        if (rpc === "listDueTimers") looks += 1
+        return call
+      })
+      const options = { schedule: Schedule.spaced("1 minute"), parallelism: 1, onTimer }
+      yield* Effect.fork(Effect.provideService(Layer.launch(Reactors.layerTimers(options)), TapeClient, counting))
+      yield* settled
+      for (let second = 0; second < 30; second++) {
+        yield* TestClock.adjust("1 second")
+        yield* settled
+      }
+      assert.lengthOf(begun, 1)
+      assert.strictEqual(looks, 1)
+      for (const count of [2, 3]) {
+        yield* Queue.offer(hands, undefined)
+        yield* until(Effect.sync(() => (begun.length === count ? Option.some(count) : Option.none())))
+      }
+      assert.sameMembers(begun, ["1", "2", "3"])
+    }).pipe(Effect.scoped, Effect.provide(tape))
+  )
+
   it.effect("asks for a failing timer less and less often, and goes on with the others meanwhile", () =>
     Effect.gen(function* () {
       const runId = yield* run()

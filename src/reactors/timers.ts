@@ -152,6 +152,7 @@ export const layerTimers = <
     Effect.gen(function* () {
       const tape = yield* TapeClient
       const acted = yield* FiberMap.make<string, void>()
+      const freed = yield* Effect.makeLatch()
       const resting = new Resting()
       const rest = yield* Rest.make("timers")
       const pass = Effect.gen(function* (): Effect.fn.Return<
@@ -159,6 +160,7 @@ export const layerTimers = <
         TapeError,
         TimersRequirements<Apps, Tools, Names, R>
       > {
+        yield* freed.close
         const busy = yield* FiberMap.size(acted)
         const { timers } = yield* tape.listDueTimers({
           // The list has no cursor: timers that rest or are being acted on must not hide those behind them.
@@ -174,11 +176,16 @@ export const layerTimers = <
         const free = parallelismOf(options) - busy
         yield* Effect.forEach(
           due.slice(0, Math.max(0, free)),
-          (timer) => FiberMap.run(acted, keyOf(timer), Effect.flatMap(act(timer, acting), reported(options, resting))),
+          (timer) =>
+            Effect.map(
+              FiberMap.run(acted, keyOf(timer), Effect.flatMap(act(timer, acting), reported(options, resting))),
+              // After the map has let it go.
+              (fiber) => fiber.addObserver(() => freed.unsafeOpen())
+            ),
           { discard: true }
         )
-        // More are due than are free: look again soon.
-        if (due.length > free) return (interval) => Effect.sleep(Math.min(interval, 50))
+        // More are due than are free: look again as soon as one is.
+        if (due.length > free) return (interval) => Effect.raceFirst(Effect.sleep(interval), freed.await)
         const isBusy = busy + due.length > 0
         return (interval) =>
           Effect.flatMap(untilNext(tape, interval), (pause) =>
