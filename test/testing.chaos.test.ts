@@ -19,16 +19,7 @@ import {
 import { Client, Durable, Outbox, Reactors, TapeClient } from "effect-tape"
 import { Engine } from "effect-tape/engine"
 import { Crashes, Failpoint, Lineage, Reliability, TestConnector, TestTape } from "effect-tape/testing"
-
-const Wire = Schema.Struct({ wireId: Schema.String })
-
-const wiring = {
-  connector: "bank.wire",
-  input: Schema.Struct({ account: Schema.String, amount: Schema.Number }),
-  output: Wire,
-  businessKey: (wire: { readonly account: string; readonly amount: number }) => `${wire.account}:${wire.amount}`,
-  waitForResult: true
-} as const
+import { bank, ids, Wire, wiring } from "./testing.fixtures.js"
 
 const WireMoney = Outbox.tool("wire_money", {
   ...wiring,
@@ -58,8 +49,6 @@ const Pay = Durable.app("pay", {
   }
 })
 
-const ids = { user: "u", session: "s", invocation: "A-1" }
-const bank = TestConnector.confirms(({ id }) => ({ wireId: id }))
 const quiet = Logger.remove(Logger.defaultLogger)
 const oneWire = TestTape.exactlyOnce("bank.wire")
 const bookings = Effect.map(TestConnector.ledger("bank.wire"), (rows) => rows.length)
@@ -70,7 +59,7 @@ const reportsOf = <A, E, R>(reports: Stream.Stream<A, E, R>) =>
 describe("Lineage", () => {
   it.scoped("CHA-06 · a good run's nodes, each below what it follows from; each is cut once", () =>
     Effect.gen(function* () {
-      yield* Pay.start(ids, "ACME")
+      yield* Pay.start(ids(), "ACME")
       const lineage = Lineage.make(yield* TestTape.journal)
       assert.strictEqual(
         `${lineage}`,
@@ -118,7 +107,7 @@ describe("Lineage", () => {
 
       const { runId } = lineage.nodes[0] ?? { runId: "" }
       assert.deepStrictEqual(yield* Lineage.ofRun(runId), lineage)
-      yield* Pay.start({ ...ids, invocation: "A-2" }, "ACME-2")
+      yield* Pay.start(ids("A-2"), "ACME-2")
       const journal = yield* TestTape.journal
       assert.deepStrictEqual(Lineage.make(journal, runId), lineage)
       assert.lengthOf(Lineage.make(journal).childrenOf(), 2)
@@ -141,7 +130,7 @@ describe("Crashes", () => {
 
   it.effect("CHA-06 · a right program survives each cut with one wire; who makes the call dies", () =>
     Effect.gen(function* () {
-      const reports = yield* reportsOf(Crashes.explore(Pay.start(ids, "ACME"), { tape, checks: [oneWire] }))
+      const reports = yield* reportsOf(Crashes.explore(Pay.start(ids(), "ACME"), { tape, checks: [oneWire] }))
       assert.deepStrictEqual(reports.filter(({ isGood }) => !isGood).map(String), [])
       assert.deepStrictEqual(
         reports.map(({ deaths }) => deaths.join()),
@@ -154,7 +143,7 @@ describe("Crashes", () => {
   it.effect("CHA-06 · twice in a row as well, and with its dispatcher in it: then it dies with it", () => {
     const options = { checks: [oneWire], size: 2 }
     const Main = Layer.mergeAll(Outbox.layer({ tools: [WireMoney], grace: 0 }), Reactors.layer({ apps: [Simple] }))
-    const pay = Simple.start(ids, "ACME")
+    const pay = Simple.start(ids(), "ACME")
     return Effect.gen(function* () {
       const beside = yield* reportsOf(Crashes.explore(pay, { ...options, tape: simple }))
       const within = yield* reportsOf(
@@ -191,7 +180,7 @@ describe("Crashes", () => {
     })
     return Effect.gen(function* () {
       const reports = yield* reportsOf(
-        Crashes.explore(Settle.start(ids, "ACME"), {
+        Crashes.explore(Settle.start(ids(), "ACME"), {
           tape: TestTape.layer({ connectors: { "bank.wire": bank }, apps: [Settle] }),
           checks: [oneWire],
           beside: TestTape.openGate("cfo", { approved: true }),
@@ -221,7 +210,7 @@ describe("Crashes", () => {
     )
     return Effect.gen(function* () {
       const reports = yield* reportsOf(
-        Crashes.explore(Effect.flip(Regret.start(ids, "ACME")), {
+        Crashes.explore(Effect.flip(Regret.start(ids(), "ACME")), {
           tape: TestTape.layer({ connectors: { "bank.wire": bank }, apps: [Regret] }),
           checks: [oneWire, isUndone],
           moments: "every"
@@ -243,7 +232,7 @@ describe("Crashes", () => {
     })
     return Effect.gen(function* () {
       const reports = yield* reportsOf(
-        Crashes.explore(PayBlindly.start(ids, "ACME"), {
+        Crashes.explore(PayBlindly.start(ids(), "ACME"), {
           tape: TestTape.layer({ connectors: { "bank.wire": bank }, apps: [PayBlindly] }),
           checks: [oneWire]
         })
@@ -284,7 +273,7 @@ describe("Crashes", () => {
     return Effect.gen(function* () {
       let lives = 0
       const world = Layer.provideMerge(TestTape.layer({ apps: [app] }), Shelf.layer)
-      const printed = Crashes.explore(app.start(ids, "hello"), { tape: world, checks: [once] })
+      const printed = Crashes.explore(app.start(ids(), "hello"), { tape: world, checks: [once] })
       const [run, effect, ...others] = yield* reportsOf(printed)
       assert.isEmpty(others)
       assert.isTrue(run?.isGood)
@@ -293,7 +282,7 @@ describe("Crashes", () => {
       // It has been here before, and takes that for an error.
       const timid = Effect.suspend(
         (): Effect.Effect<number, unknown, TapeClient | Shelf> =>
-          lives++ % 3 === 2 ? Effect.fail("I have been here") : app.start(ids, "hello")
+          lives++ % 3 === 2 ? Effect.fail("I have been here") : app.start(ids(), "hello")
       )
       const [first] = yield* reportsOf(
         Crashes.explore(timid, { tape: Layer.provideMerge(TestTape.layer(), Shelf.layer) })
@@ -458,7 +447,7 @@ describe("Failpoint", () => {
         "claimEffectDispatch.after": panic.pipe(times(1))
       }
       yield* Effect.gen(function* () {
-        const paid = yield* Effect.fork(Pay.start(ids, "ACME"))
+        const paid = yield* Effect.fork(Pay.start(ids(), "ACME"))
         yield* TestClock.adjust("5 minutes")
         assert.deepStrictEqual(yield* paid, { wireId: "bank.wire-1" })
         assert.strictEqual(yield* bookings, 1)

@@ -4,16 +4,7 @@ import { Clock, Duration, Effect, Fiber, Layer, Logger, Schema, TestClock } from
 import { Connectors, Durable, Outbox, Reactors, TapeClient } from "effect-tape"
 import { RunStatus } from "effect-tape/proto"
 import { TestConnector, TestTape } from "effect-tape/testing"
-
-const Wire = Schema.Struct({ wireId: Schema.String })
-
-const wiring = {
-  connector: "bank.wire",
-  input: Schema.Struct({ account: Schema.String, amount: Schema.Number }),
-  output: Wire,
-  businessKey: (wire: { readonly account: string; readonly amount: number }) => `${wire.account}:${wire.amount}`,
-  waitForResult: true
-} as const
+import { bank, ids, Wire, wiring } from "./testing.fixtures.js"
 
 const WireMoney = Outbox.tool("wire_money", { ...wiring, semantics: "non_idempotent" })
 
@@ -41,8 +32,6 @@ const Pay = Durable.app("pay", {
   run: (account) => WireMoney({ account, amount: 100 })
 })
 
-const ids = (invocation = "A-1") => ({ user: "u", session: "s", invocation })
-const bank = TestConnector.confirms(({ id }) => ({ wireId: id }))
 const bankThat = (fault: TestConnector.TestConnector) => bank.pipe(TestConnector.and(fault))
 const tapeWith = (fault: TestConnector.TestConnector) =>
   TestTape.layer({ connectors: { "bank.wire": bankThat(fault) } })
