@@ -93,6 +93,23 @@ describe("a budget", () => {
     }).pipe(Effect.provide(Tape))
   )
 
+  it.effect("a cost that is no number leaves nothing behind: with the program mended the run goes on", () =>
+    Effect.gen(function* () {
+      let usd = Number.NaN
+      const app = Durable.app("unmeasured", {
+        input: Schema.Void,
+        output: Schema.Void,
+        run: () =>
+          Durable.decide({ model: "m", request: "?", response: Schema.Void, cost: () => ({ usd }) }, Effect.void)
+      })
+      assert.match((yield* Effect.flip(app.start(ids("i"), undefined))).message, /a charge .*cannot be written/s)
+      usd = 1
+      yield* leaseRunsOut
+      yield* app.start(ids("i"), undefined)
+      assert.strictEqual(yield* spent, 1)
+    }).pipe(Effect.provide(Tape))
+  )
+
   it.effect("is charged what the answer says it cost, and estimates before", () =>
     Effect.gen(function* () {
       const app = Durable.app("metered", {

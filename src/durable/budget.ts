@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { EffectSemantics, EffectStatus } from "../gen/tape/v1/tape_pb.js"
-import { begin, find, readable, reserved, rowOf, settle } from "./act.js"
+import { begin, find, readable, reserved, rowOf, settle, writable } from "./act.js"
 import type { Budget } from "./definition.js"
 import { BudgetExceeded } from "./errors.js"
 import * as Json from "./json.js"
@@ -45,7 +45,7 @@ export const charged = (life: Life, decision: number, { tokens = 0, usd = 0 }: B
 
 interface Charge extends Schema.Schema.Type<typeof Charge> {}
 
-const Charge = Schema.Struct({ decision: Schema.Int, tokens: Schema.String, usd: Schema.Number })
+const Charge = Schema.Struct({ decision: Schema.Int, tokens: Schema.String, usd: Schema.Finite })
 
 const Spent = Schema.Struct({ tokens: Schema.String, usd: Schema.Number })
 
@@ -55,18 +55,18 @@ const sameSpent = Schema.equivalence(Spent)
 
 const placeOf = (life: Life, nth: number) => reserved(life, `charge/${nth}`)
 
-const charge = Effect.fnUntraced(function* (life: Life, charge: Charge) {
-  const decisions = life.state.charged ?? (yield* chargedBefore(life))
-  // Whoever comes after an interruption has to look again.
+const charge = Effect.fnUntraced(function* (life: Life, asked: Charge) {
+  const before = life.state.charged ?? (yield* chargedBefore(life))
+  life.state.charged = before
+  if (before.includes(asked.decision)) return
+  const requestJson = yield* writable(life, "a charge", record.encode({ charge: asked, spent: yield* spentBy(life) }))
+  // Interrupted from here on, it may be open: whoever charges next has to look.
   life.state.charged = undefined
-  if (!decisions.includes(charge.decision)) {
-    const requestJson = yield* readable(life, "a charge", record.encode({ charge, spent: yield* spentBy(life) }))
-    const place = placeOf(life, decisions.length)
-    const row = yield* begin(life, { place, tool: "run.charge", requestJson, semantics: EffectSemantics.OBSERVE_ONLY })
-    yield* make(life, charge)
-    yield* settle(life, row, { status: EffectStatus.CONFIRMED })
-  }
-  life.state.charged = [...new Set([...decisions, charge.decision])]
+  const place = placeOf(life, before.length)
+  const row = yield* begin(life, { place, tool: "run.charge", requestJson, semantics: EffectSemantics.OBSERVE_ONLY })
+  yield* spend(life, asked)
+  yield* settle(life, row, { status: EffectStatus.CONFIRMED })
+  life.state.charged = [...before, asked.decision]
 })
 
 /** The decisions that are charged for, in the order of their charges. */
@@ -78,14 +78,14 @@ const chargedBefore = Effect.fnUntraced(function* (life: Life) {
     if (known === undefined) return decisions
     const { charge, spent } = yield* readable(life, place.key, record.decode(known.requestJson))
     if (known.status !== EffectStatus.CONFIRMED) {
-      if (sameSpent(spent, yield* spentBy(life))) yield* make(life, charge)
+      if (sameSpent(spent, yield* spentBy(life))) yield* spend(life, charge)
       yield* settle(life, rowOf(known, true), { status: EffectStatus.CONFIRMED })
     }
     decisions.push(charge.decision)
   }
 })
 
-const make = (life: Life, { tokens, usd }: Charge) =>
+const spend = (life: Life, { tokens, usd }: Charge) =>
   ask(life, life.tape.chargeBudget({ runId: life.runId, usd, tokens: BigInt(tokens) }))
 
 const spentBy = (life: Life): Effect.Effect<typeof Spent.Type> =>
