@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import { EffectSemantics, EffectStatus } from "../gen/tape/v1/tape_pb.js"
+import { sentenceOfError } from "../internal/sentence.js"
 import { begin, place, type Row, readable, settle } from "./act.js"
 import { AckLost, EffectFailed, EffectUnknown, ToolMisconfigured } from "./errors.js"
 import * as Json from "./json.js"
@@ -145,7 +146,7 @@ export const tool = <
       Effect.suspend(() => statusCheck(call, input))
     ).pipe(
       Effect.retry(checkPolicy),
-      Effect.mapError((error) => `its status check failed: ${error instanceof Error ? error.message : String(error)}`)
+      Effect.mapError((error) => `its status check failed: ${sentenceOfError(error)}`)
     )
   }
 

@@ -1,8 +1,8 @@
-import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import { sentenceOf } from "../internal/sentence.js"
 
 /**
  * Runs to its end even when the caller is interrupted, but then for at most `grace`; what is not done by then is
@@ -42,8 +42,3 @@ export const attempt = <A, R>(
       onFailure: (cause) => ({ raised: sentenceOf(cause) })
     })
   )
-
-const sentenceOf = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof Error ? error.message || error.name : typeof error === "string" ? error : Cause.pretty(cause)
-}

@@ -4,6 +4,7 @@ import type { TapeClient } from "../Client.js"
 import type { AnyApp } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import { EffectDispatchMode, EffectStatus, RunStatus, type TimerRecord } from "../gen/tape/v1/tape_pb.js"
+import { sentenceOf } from "../internal/sentence.js"
 import { parsed } from "../outbox/rows.js"
 import type { Fired } from "./fired.js"
 import { recoverRun } from "./recover.js"
@@ -184,11 +185,6 @@ const isStillDue = <R>(timer: TimerRecord, { tape }: Acting<R>) =>
         runId === timer.runId && timerId === timer.timerId && fireAtMs === timer.fireAtMs
     )
   )
-
-const sentenceOf = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof Error ? error.message || error.name : typeof error === "string" ? error : Cause.pretty(cause)
-}
 
 /** A payload that is no JSON object has no fields. */
 const fieldsOf = ({ payloadJson }: TimerRecord): { readonly [name: string]: unknown } => {

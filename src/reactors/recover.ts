@@ -19,6 +19,7 @@ import type { AnyApp, AppContext } from "../durable/types.js"
 import type { TapeError } from "../Errors.js"
 import type { RunState } from "../gen/tape/v1/tape_pb.js"
 import * as Rest from "../internal/rest.js"
+import { sentenceOfError } from "../internal/sentence.js"
 import { recovered } from "../observability/metrics.js"
 import { inSpanOf } from "../observability/tracing.js"
 import { Resting } from "./resting.js"
@@ -217,7 +218,7 @@ const reportOf = (app: string, runId: string, exit: Exit.Exit<unknown, unknown>)
   if (Option.isNone(failure)) return { _tag: "crashed", runId, app, error: Cause.pretty(exit.cause) }
   const error = failure.value
   if (!isRunError(error)) {
-    return { _tag: "failed", runId, app, error: error instanceof Error ? error.message : String(error) }
+    return { _tag: "failed", runId, app, error: sentenceOfError(error) }
   }
   switch (error._tag) {
     case "LeaseHeld":

@@ -12,6 +12,7 @@ import { Compensated } from "../connectors/protocol.js"
 import { NothingToUndo } from "../durable/compensate.js"
 import type { TapeError } from "../Errors.js"
 import { type ObligationRecord, ObligationStatus } from "../gen/tape/v1/tape_pb.js"
+import { sentenceOfError } from "../internal/sentence.js"
 import { inSpanOf } from "../observability/tracing.js"
 import { finishing } from "../outbox/finishing.js"
 import { CannotCompensate, type Undo } from "./compensators.js"
@@ -93,7 +94,7 @@ const answered = <R>(by: Undo<R>, claim: Claim): Effect.Effect<Compensated, neve
       onFailure: (cause): Compensated => {
         const error = Cause.squash(cause)
         const isForGood = error instanceof CannotCompensate || error instanceof NothingToUndo
-        return { _tag: isForGood ? "stuck" : "failed", error: sentenceOf(error, cause) }
+        return { _tag: isForGood ? "stuck" : "failed", error: sentenceOfError(error) }
       },
       onSuccess: (answer): Compensated => {
         if (Option.isNone(answer)) return { _tag: "failed", error: `no answer within ${Duration.format(limit)}` }
@@ -169,9 +170,6 @@ const spacing = Schedule.exponential("100 millis").pipe(
 
 const isTransient = (error: TapeError): boolean =>
   error._tag === "Unavailable" || error._tag === "DeadlineExceeded" || error._tag === "Cancelled"
-
-const sentenceOf = (error: unknown, cause: Cause.Cause<unknown>): string =>
-  error instanceof Error ? error.message || error.name : typeof error === "string" ? error : Cause.pretty(cause)
 
 /** Empty for what cannot be written as JSON: it is undone all the same. */
 const jsonOf = (value: unknown): string =>

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { EventEntry } from "../gen/tape/v1/tape_pb.js"
+import { sentenceOf } from "../internal/sentence.js"
 import { finishing } from "../outbox/finishing.js"
 import type { Cursor } from "./cursor.js"
 import type { Entry } from "./entry.js"
@@ -120,8 +121,3 @@ export const make = (settings: Settings, publish: Publish, cursor: Cursor, from:
       isDirty: () => unsaved > 0
     }
   })
-
-const sentenceOf = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof Error ? error.message || error.name : String(error)
-}

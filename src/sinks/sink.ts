@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { sentenceOfError } from "../internal/sentence.js"
 import { type Entry, eventIdOf } from "./entry.js"
 import { SinkError, Undelivered } from "./errors.js"
 
@@ -96,13 +97,6 @@ const classified =
         if (isSinkError(error)) return Effect.fail(error)
         const [first] = entries
         const eventId = first === undefined ? "" : eventIdOf(first)
-        return Effect.fail(new Undelivered({ sink, eventId, detail: sentenceOf(error) }))
+        return Effect.fail(new Undelivered({ sink, eventId, detail: sentenceOfError(error) }))
       }
     )
-
-const sentenceOf = (error: unknown): string =>
-  error instanceof Error
-    ? error.message || error.name
-    : typeof error === "string"
-      ? error
-      : Cause.pretty(Cause.fail(error))

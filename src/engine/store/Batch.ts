@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { StoreError } from "../StoreError.js"
-import type { Page, Room } from "./Room.js"
+import { type Page, type Room, textLength } from "./Room.js"
 import { type Columns, type Key, keyText, type Row, type RowOf, type Table, type Value } from "./Table.js"
 import { type Draft, type Driver, type Job, keyValues, type RawRow, type Transaction } from "./Transaction.js"
 
@@ -85,14 +85,14 @@ class Batch {
     getOrCreate(this.dirty, table, () => new Set()).add(key)
     if (row !== undefined) {
       this.index(table, key, row)
-      this.written += lengthOf(row)
+      this.written += textLength(row)
     }
   }
 
   append(drafts: ReadonlyArray<Draft>): void {
     for (const draft of drafts) {
       this.drafts.push(draft)
-      this.written += lengthOf(draft)
+      this.written += textLength(draft)
     }
   }
 
@@ -271,16 +271,6 @@ class CallTransaction implements Transaction {
 }
 
 const indexText = (unique: string, values: ReadonlyArray<Value>): string => `${unique}\u0000${values.join("\u0000")}`
-
-/** Of all texts of a row. */
-const lengthOf = (row: RawRow): number => {
-  let length = 0
-  for (const column in row) {
-    const value = row[column]
-    length += typeof value === "string" ? value.length : 0
-  }
-  return length
-}
 
 const getOrCreate = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
   const found = map.get(key)

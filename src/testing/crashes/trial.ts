@@ -1,10 +1,10 @@
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
 import type { TapeClient } from "../../Client.js"
+import { sentenceOf } from "../../internal/sentence.js"
 import type { Scenario } from "../Lineage.js"
 import { Daemons } from "../tape/daemons.js"
 import type { Journal } from "../tape/journal.js"
@@ -164,8 +164,3 @@ const failuresOf = <R>(
     ),
     (sentences) => sentences.flat()
   )
-
-const sentenceOf = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof Error ? error.message || error.name : String(error)
-}

@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { StoreError } from "../../StoreError.js"
-import type { Page } from "../Room.js"
+import { type Page, textLength } from "../Room.js"
 import type { Columns, Key, Row, RowOf, Table, Value } from "../Table.js"
 import { keyText } from "../Table.js"
 import type { Job, RawRow, Transaction } from "../Transaction.js"
@@ -38,7 +38,7 @@ export class Memory {
   keep(table: Table, key: string, row: RawRow): void {
     const text = `${table.name}\u0000${key}`
     this.rows.delete(text)
-    if (sizeOf(row) <= largestRow) {
+    if (textLength(row) <= largestRow) {
       this.rows.set(text, row)
     }
     if (this.rows.size > mostRows) {
@@ -53,9 +53,6 @@ export class Memory {
 
 const mostRows = 4_096
 const largestRow = 2_048
-
-const sizeOf = (row: RawRow): number =>
-  Object.values(row).reduce<number>((size, value) => size + (typeof value === "string" ? value.length : 0), 0)
 
 const wantedOf = (wants: Wants, table: Table): Wanted => {
   let wanted = wants.get(table)
