@@ -86,9 +86,11 @@ const mortal = (tape: TapeService, at: At, deaths: Set<Rpc>, struck: Deferred.De
       return (request: object, options?: Client.CallOptions) =>
         Effect.suspend(() => {
           const matters = which[rpc] ?? (() => true)
-          if (isDead || deaths.has(rpc) || !writing.includes(rpc) || !matters(request)) {
+          if (deaths.has(rpc) || !writing.includes(rpc) || !matters(request)) {
             return callOf(target, rpc)(request, options)
           }
+          // What a dying tape stores may never be called again, and so never be died of.
+          if (isDead) return Effect.interruptible(Effect.never)
           isDead = true
           deaths.add(rpc)
           const metadata = { "tape-request-id": randomUUID(), ...options?.metadata }
