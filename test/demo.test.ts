@@ -92,4 +92,17 @@ describe.concurrent("the demo", () => {
       }),
     60_000
   )
+
+  it.live(
+    "says what is wrong with a flag in one sentence",
+    () =>
+      Effect.gen(function* () {
+        const { code, output } = yield* play("--via", "nowhere")
+        assert.deepStrictEqual(
+          { code, output: output.trim() },
+          { code: 2, output: "Expected one of the following cases: embedded, serve" }
+        )
+      }),
+    60_000
+  )
 })

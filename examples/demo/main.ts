@@ -6,7 +6,7 @@
  *
  * Exit code 0 only if every scene's ledger has exactly one wire and its run finished.
  */
-import { Command, Options } from "@effect/cli"
+import { Command, Options, ValidationError } from "@effect/cli"
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Option } from "effect"
@@ -56,4 +56,13 @@ const demo = Command.make("demo", { scene, via, broken }, ({ broken, scene, via 
 
 const run = Command.run(demo, { name: "Tape demo", version: "0.1.0" })
 
-run(process.argv).pipe(Effect.provide(NodeContext.layer), NodeRuntime.runMain)
+run(process.argv).pipe(
+  // what is wrong with the command line has been said by then
+  Effect.catchIf(ValidationError.isValidationError, () =>
+    Effect.sync(() => {
+      process.exitCode = 2
+    })
+  ),
+  Effect.provide(NodeContext.layer),
+  NodeRuntime.runMain
+)
